@@ -1,0 +1,288 @@
+//! The one writer of the process: takes what is queued, decides it in order, commits it as a group, answers.
+//!
+//! While a commit is in flight, what arrives queues; it goes as the next group. A lone command goes at once.
+//! Every event carries the sequence that its aggregate is expected to end at, so that nothing is decided on a state
+//! that another instance, or an earlier try of ours, has moved on. When that fails, or an ack stays away, the aggregate
+//! is read again and the command decided again: the event's own id tells whether it was stored. That is why a retry can
+//! never double, with or without the server's dedupe window.
+
+mod aggregates;
+mod cost;
+mod plan;
+mod publish;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use shared::envelope::{EventId, Origin};
+use shared::http::AnyError;
+use shared::limits::{MAX_BATCH_EVENTS, MAX_QUEUED_COMMANDS, WRITE_DEADLINE};
+use shared::log::{Log, LogError};
+use shared::subjects::Subject;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::command::Command;
+use crate::decide::Refusal;
+use crate::state::State;
+use aggregates::{Aggregate, Aggregates, lock};
+use cost::{Costs, Mode};
+use plan::Plan;
+use publish::{Publisher, Stored};
+
+/// Pause before the log is tried again after it did not answer.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Aggregates read again at the same time after a commit failed.
+const PARALLEL_READS: usize = 32;
+/// Longer than this a caller never waits beyond its deadline: one ack time-out and one look into the log.
+const GRACE: Duration = Duration::from_secs(4);
+
+/// Where a command ended up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// Sequence of the message's first version: its id. For other commands the same as `sequence`.
+    pub first: u64,
+    /// Sequence of the event that says what the caller said.
+    pub sequence: u64,
+}
+
+/// Why a command did not end in the log.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Failure {
+    /// It cannot be.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The log took nothing within the deadline. The command may be sent again.
+    #[error("the log did not take the event in time: {0}")]
+    Unavailable(String),
+}
+
+/// A command on its way.
+struct Job {
+    command: Command,
+    subject: Subject,
+    aggregate: Arc<Aggregate>,
+    /// Of an event without a natural key: given once, so that a retry can be told from another event.
+    random_id: EventId,
+    origin: Origin,
+    deadline: Instant,
+    answer: oneshot::Sender<Result<Receipt, Failure>>,
+}
+
+/// Hands commands to the committer. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Committer {
+    queue: mpsc::Sender<Job>,
+    aggregates: Aggregates,
+}
+
+/// Starts the committer of this process: its handle, and the loop to be run.
+///
+/// # Errors
+/// When the log's connection is already closed.
+pub async fn start(log: &Log) -> Result<(Committer, impl Future<Output = ()> + Send + use<>), AnyError> {
+    let (queue, commands) = mpsc::channel(MAX_QUEUED_COMMANDS);
+    let aggregates = Aggregates::new(log.clone());
+    let publisher = Publisher::new(log.client().clone()).await?;
+    let (costs, pending) = (Costs::default(), VecDeque::new());
+    let work =
+        Work { commands, pending, aggregates: aggregates.clone(), publisher, costs, singles_next: false };
+    Ok((Committer { queue, aggregates }, work.run()))
+}
+
+impl Committer {
+    /// Has one command decided and stored.
+    ///
+    /// # Errors
+    /// [`Failure`], within the deadline and a little grace.
+    pub async fn submit(&self, command: Command, origin: Origin) -> Result<Receipt, Failure> {
+        let mut answers = self.submit_all(vec![command], &origin).await;
+        answers.pop().unwrap_or_else(|| Err(unavailable("the committer gave no answer")))
+    }
+
+    /// Has several commands decided and stored, in their order; an answer for each.
+    pub async fn submit_all(&self, commands: Vec<Command>, origin: &Origin) -> Vec<Result<Receipt, Failure>> {
+        let deadline = Instant::now() + WRITE_DEADLINE;
+        let count = commands.len();
+        let queued = tokio::time::timeout_at(deadline, self.enqueue(commands, origin, deadline)).await;
+        let answers = match queued {
+            Ok(Ok(answers)) => answers,
+            Ok(Err(failure)) => return vec![Err(failure); count],
+            Err(_) => return vec![Err(unavailable("too many writes are waiting")); count],
+        };
+        let mut results = Vec::with_capacity(count);
+        for answer in answers {
+            let answered = tokio::time::timeout_at(deadline + GRACE, answer).await;
+            results.push(answered.map_or_else(
+                |_| Err(unavailable("the committer is busy")),
+                |answer| answer.unwrap_or_else(|_| Err(unavailable("the committer stopped"))),
+            ));
+        }
+        results
+    }
+
+    /// The state of an aggregate as the log has it now, not as it was cached.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] when the log does not answer within the deadline.
+    pub async fn look<T>(&self, subject: &Subject, read: impl FnOnce(&State) -> T) -> Result<T, Failure> {
+        let looked = tokio::time::timeout(WRITE_DEADLINE, async {
+            let aggregate = self.aggregates.get(subject).await?;
+            aggregate.refresh(self.aggregates.log(), subject).await?;
+            Ok::<_, LogError>(aggregate)
+        });
+        let aggregate = looked.await.map_err(unavailable)?.map_err(unavailable)?;
+        let folded = lock(&aggregate);
+        Ok(read(&folded.state))
+    }
+
+    async fn enqueue(
+        &self,
+        commands: Vec<Command>,
+        origin: &Origin,
+        deadline: Instant,
+    ) -> Result<Vec<oneshot::Receiver<Result<Receipt, Failure>>>, Failure> {
+        let mut jobs = Vec::with_capacity(commands.len());
+        let mut answers = Vec::with_capacity(commands.len());
+        for command in commands {
+            let subject = command.subject();
+            let aggregate = self.aggregates.get_patiently(&subject).await;
+            let (answer, answered) = oneshot::channel();
+            let (random_id, origin) = (EventId::random(), origin.clone());
+            jobs.push(Job { command, subject, aggregate, random_id, origin, deadline, answer });
+            answers.push(answered);
+        }
+        let places = self.queue.reserve_many(jobs.len()).await.map_err(unavailable)?;
+        places.zip(jobs).for_each(|(place, job)| place.send(job));
+        Ok(answers)
+    }
+}
+
+fn unavailable(why: impl std::fmt::Display) -> Failure {
+    Failure::Unavailable(why.to_string())
+}
+
+/// What the loop owns.
+struct Work {
+    commands: mpsc::Receiver<Job>,
+    pending: VecDeque<Job>,
+    aggregates: Aggregates,
+    publisher: Publisher,
+    costs: Costs,
+    /// After a failed commit the next goes one by one: each event then fails or passes for itself.
+    singles_next: bool,
+}
+
+impl Work {
+    async fn run(mut self) {
+        loop {
+            if self.pending.is_empty() {
+                match self.commands.recv().await {
+                    Some(job) => self.pending.push_back(job),
+                    None => return,
+                }
+            }
+            while self.pending.len() < MAX_BATCH_EVENTS
+                && let Ok(job) = self.commands.try_recv()
+            {
+                self.pending.push_back(job);
+            }
+            self.round().await;
+        }
+    }
+
+    async fn round(&mut self) {
+        self.give_up_late();
+        if self.refresh_stale().await.is_err() {
+            tokio::time::sleep(RETRY_PAUSE).await;
+            return;
+        }
+        let mode = self.costs.choose(&self.pending, std::mem::take(&mut self.singles_next));
+        let plan = Plan::make(&mut self.pending, mode);
+        if plan.is_empty() {
+            return;
+        }
+        metrics::histogram!("turnlog_commit_batch_events").record(plan.len() as f64);
+        let started = Instant::now();
+        let outcomes = match mode {
+            Mode::Batch => self.publisher.batch(plan.envelopes()).await,
+            Mode::Singles { .. } => self.publisher.singles(plan.envelopes()).await,
+        };
+        metrics::histogram!("turnlog_publish_seconds").record(started.elapsed().as_secs_f64());
+        if outcomes.iter().all(Result::is_ok) {
+            self.costs.learn(mode, plan.len(), started.elapsed());
+        }
+        self.settle(plan, outcomes).await;
+    }
+
+    /// Answers what waited past its deadline: nothing of it is stored that the caller could be told of.
+    fn give_up_late(&mut self) {
+        let now = Instant::now();
+        let late = self.pending.iter().any(|job| job.deadline <= now);
+        if !late {
+            return;
+        }
+        for job in std::mem::take(&mut self.pending) {
+            if job.deadline > now {
+                self.pending.push_back(job);
+            } else {
+                job.answer(Err(unavailable("no ack within the deadline")));
+            }
+        }
+    }
+
+    /// Reads again every aggregate of a waiting command that a failed commit left in doubt.
+    async fn refresh_stale(&mut self) -> Result<(), LogError> {
+        let log = self.aggregates.log();
+        let stale: Vec<_> = self
+            .pending
+            .iter()
+            .filter(|job| job.aggregate.is_stale())
+            .map(|job| (Arc::clone(&job.aggregate), job.subject.clone()))
+            .collect();
+        let mut reads = futures::stream::iter(stale)
+            .map(|(aggregate, subject)| async move {
+                // Two jobs may name the same aggregate; the second finds it fresh.
+                if aggregate.is_stale() { aggregate.refresh(log, &subject).await } else { Ok(()) }
+            })
+            .buffer_unordered(PARALLEL_READS);
+        while let Some(read) = reads.next().await {
+            read.inspect_err(|error| tracing::warn!(%error, "the log cannot be read; writes wait"))?;
+        }
+        Ok(())
+    }
+
+    async fn settle(&mut self, plan: Plan, outcomes: Vec<Stored>) {
+        let mut again = VecDeque::new();
+        let mut fault = None;
+        for (planned, outcome) in plan.into_jobs().zip(outcomes) {
+            match outcome {
+                Ok(sequence) => self.aggregates.stored(planned, sequence),
+                Err(why) => {
+                    planned.job.aggregate.doubt();
+                    again.push_back(planned.job);
+                    fault = Some(why);
+                }
+            }
+        }
+        let Some(why) = fault else { return };
+        metrics::counter!("turnlog_commit_retries_total", "why" => why.label()).increment(1);
+        tracing::debug!(commands = again.len(), %why, "a commit is decided again");
+        self.singles_next = true;
+        again.append(&mut self.pending);
+        self.pending = again;
+        if why.wants_pause() {
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+}
+
+impl Job {
+    /// The caller may be gone; what was stored stays stored.
+    fn answer(self, result: Result<Receipt, Failure>) {
+        let _caller_is_gone = self.answer.send(result);
+    }
+}

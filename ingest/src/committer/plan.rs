@@ -1,0 +1,160 @@
+//! What goes into the next commit: commands decided in order, each against the log as it will be when its turn comes.
+
+use std::collections::{HashMap, VecDeque};
+
+use chrono::Utc;
+use shared::envelope::{Envelope, EventId};
+use shared::events::Event;
+use shared::limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS};
+
+use super::aggregates::{Folded, lock};
+use super::cost::Mode;
+use super::{Failure, Job, Receipt};
+use crate::command::{Command, Key};
+use crate::decide::{Decision, decide};
+
+/// A command with the event that was decided for it.
+pub(super) struct Planned {
+    pub(super) job: Job,
+    pub(super) event: Event,
+    pub(super) first: Option<u64>,
+    envelope: Envelope,
+}
+
+/// The next commit.
+#[derive(Default)]
+pub(super) struct Plan {
+    planned: Vec<Planned>,
+    bytes: usize,
+}
+
+/// What the plan holds for one aggregate so far.
+#[derive(Default)]
+struct Touched {
+    keys: Vec<Key>,
+    recorded: u64,
+    /// Everything further for this aggregate waits, so that its order is kept.
+    closed: bool,
+}
+
+impl Plan {
+    /// Takes commands from the front of `pending` and decides them. What needs no event is answered; what depends on an
+    /// event that is only planned (a second version of the same message, another participant on a conversation that
+    /// nobody owns yet) stays in `pending`, in order, for the next commit.
+    pub(super) fn make(pending: &mut VecDeque<Job>, mode: Mode) -> Self {
+        let most = match mode {
+            Mode::Batch => MAX_BATCH_EVENTS,
+            Mode::Singles { most } => most,
+        };
+        let mut plan = Self::default();
+        let mut touched: HashMap<String, Touched> = HashMap::new();
+        for job in std::mem::take(pending) {
+            let full = plan.planned.len() >= most || plan.bytes >= MAX_BATCH_BYTES;
+            let touched = touched.entry(job.subject.as_str().to_owned()).or_default();
+            touched.closed |= full;
+            match plan.consider(job, touched) {
+                Some(job) => pending.push_back(job),
+                None => touched.closed |= touched.recorded > 0 && mode != Mode::Batch,
+            }
+        }
+        plan
+    }
+
+    /// Answers, plans, or gives the job back to wait.
+    fn consider(&mut self, job: Job, touched: &mut Touched) -> Option<Job> {
+        if touched.closed {
+            return Some(job);
+        }
+        let aggregate = std::sync::Arc::clone(&job.aggregate);
+        let folded = lock(&aggregate);
+        let key = job.command.natural_key();
+        if touched.depends(&job.command, key, &folded) {
+            touched.closed = true;
+            return Some(job);
+        }
+        if let Some(sequence) = folded.found.get(job.event_id(key, &folded).as_str()).copied() {
+            // An earlier try of this very event had been stored after all.
+            let first =
+                key.and_then(|key| folded.state.conversation.known.get(&key)).map_or(sequence, |k| k.first());
+            job.answer(Ok(Receipt { first, sequence }));
+            return None;
+        }
+        match decide(&job.command, &folded.state, touched.recorded, folded.last_sequence) {
+            Err(refusal) => job.answer(Err(Failure::Refused(refusal))),
+            Ok(Decision::Already { first, sequence }) => job.answer(Ok(Receipt { first, sequence })),
+            Ok(Decision::Append { event, version, first }) => {
+                let expected = (touched.recorded == 0).then_some(folded.last_sequence);
+                self.add(job, event, version, first, expected, key);
+                touched.recorded += 1;
+                touched.keys.extend(key);
+            }
+        }
+        None
+    }
+
+    fn add(
+        &mut self,
+        job: Job,
+        event: Event,
+        version: u64,
+        first: Option<u64>,
+        expected: Option<u64>,
+        key: Option<Key>,
+    ) {
+        let id =
+            key.map_or_else(|| job.random_id.clone(), |key| EventId::natural(&job.subject, &key.0, version));
+        match Envelope::seal(job.subject.clone(), id, &event, &job.origin, Utc::now()) {
+            Ok(mut envelope) => {
+                if let Some(sequence) = expected {
+                    envelope.expect_last(sequence);
+                }
+                self.bytes += envelope.body.len();
+                self.planned.push(Planned { job, event, first, envelope });
+            }
+            Err(error) => {
+                job.answer(Err(Failure::Unavailable(format!("the event cannot be written as JSON: {error}"))))
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.planned.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.planned.len()
+    }
+
+    pub(super) fn envelopes(&self) -> impl ExactSizeIterator<Item = &Envelope> {
+        self.planned.iter().map(|planned| &planned.envelope)
+    }
+
+    pub(super) fn into_jobs(self) -> impl Iterator<Item = Planned> {
+        self.planned.into_iter()
+    }
+}
+
+impl Touched {
+    /// Whether deciding this command needs an event of this plan to be stored first.
+    fn depends(&self, command: &Command, key: Option<Key>, folded: &Folded) -> bool {
+        if self.recorded == 0 {
+            return false;
+        }
+        match command {
+            // Only messages of a conversation whose owner is settled, and of other messages, are independent.
+            Command::Record(_) => {
+                folded.state.conversation.owner.is_none() || key.is_some_and(|key| self.keys.contains(&key))
+            }
+            Command::Enrol(_) | Command::Update(_) | Command::Revoke(_) => true,
+        }
+    }
+}
+
+impl Job {
+    fn event_id(&self, key: Option<Key>, folded: &Folded) -> EventId {
+        let Some(key) = key else { return self.random_id.clone() };
+        let version =
+            folded.state.conversation.known.get(&key).map_or(0, |known| known.versions.len() as u64);
+        EventId::natural(&self.subject, &key.0, version)
+    }
+}

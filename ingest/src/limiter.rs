@@ -1,0 +1,87 @@
+//! Logins are limited by address and by id: an access code must not be found by trying.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use shared::http::retry_after_seconds;
+use shared::ids::ParticipantId;
+use shared::problem::{Kind, Problem};
+
+use crate::settings::IngestSettings;
+
+/// Keys past which those that are full again are forgotten.
+const SWEEP_AT: usize = 50_000;
+
+/// Counts logins. Clones share the counts.
+#[derive(Clone)]
+pub(crate) struct LoginLimiter {
+    addresses: Arc<Limit<IpAddr>>,
+    ids: Arc<Limit<u64>>,
+}
+
+struct Limit<K: Hash + Eq + Clone> {
+    per_minute: NonZeroU32,
+    limiter: DefaultKeyedRateLimiter<K>,
+}
+
+impl LoginLimiter {
+    pub(crate) fn new(settings: &IngestSettings) -> Self {
+        Self {
+            addresses: Arc::new(Limit::new(settings.logins_per_address)),
+            ids: Arc::new(Limit::new(settings.logins_per_id)),
+        }
+    }
+
+    /// Counts one login.
+    pub(crate) fn admit(&self, address: IpAddr, id: &ParticipantId) -> Result<(), (HeaderMap, Problem)> {
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        self.addresses.admit(&address)?;
+        self.ids.admit(&hasher.finish())
+    }
+}
+
+impl<K: Hash + Eq + Clone> Limit<K> {
+    fn new(per_minute: u32) -> Self {
+        let per_minute = NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN);
+        Self { per_minute, limiter: RateLimiter::keyed(Quota::per_minute(per_minute)) }
+    }
+
+    fn admit(&self, key: &K) -> Result<(), (HeaderMap, Problem)> {
+        if self.limiter.len() > SWEEP_AT {
+            self.limiter.retain_recent();
+        }
+        let Err(refused) = self.limiter.check_key(key) else { return Ok(()) };
+        let wait = refused.wait_time_from(DefaultClock::default().now());
+        let detail = format!("At most {} logins a minute; wait and try again.", self.per_minute);
+        let problem = Problem { retry_after: Some(wait), ..Problem::new(Kind::RateLimited, detail) };
+        let header = |name, number: u64| (HeaderName::from_static(name), HeaderValue::from(number));
+        let headers = HeaderMap::from_iter([
+            header("ratelimit-limit", u64::from(self.per_minute.get())),
+            header("ratelimit-remaining", 0),
+            header("ratelimit-reset", retry_after_seconds(wait)),
+        ]);
+        Err((headers, problem))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn past_the_limit_the_caller_learns_when_to_come_back() {
+        let limit = Limit::new(2);
+        assert!(limit.admit(&1_u64).is_ok());
+        assert!(limit.admit(&1).is_ok());
+        assert!(limit.admit(&2).is_ok());
+        let (headers, problem) = limit.admit(&1).unwrap_err();
+        assert_eq!(headers["ratelimit-limit"], "2");
+        assert!(problem.retry_after.is_some_and(|wait| wait.as_secs() <= 30));
+    }
+}

@@ -1,0 +1,9 @@
+//! Who calls: bearer tokens (JWT), API keys of services, tokens that were revoked.
+
+mod identity;
+mod revocations;
+mod tokens;
+
+pub use identity::{AnyCaller, AsParticipant, AsService, Authenticator, Bearer, Identity};
+pub use revocations::Revocations;
+pub use tokens::{Grant, Tokens, Who};

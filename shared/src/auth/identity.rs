@@ -1,0 +1,164 @@
+//! The caller of a request, as a parameter of its handler: a handler that takes it cannot forget the check.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRef, FromRequestParts};
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use subtle::ConstantTimeEq;
+
+use super::tokens::BadToken;
+use super::{Grant, Revocations, Tokens, Who};
+use crate::config::AuthSettings;
+use crate::ids::ParticipantId;
+use crate::problem::{Kind, Problem};
+
+/// Checks credentials. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Authenticator {
+    tokens: Arc<Tokens>,
+    api_keys: Arc<[Vec<u8>]>,
+    revocations: Revocations,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// A program with an API key.
+    Service,
+    /// A person with a token.
+    Person(Grant),
+}
+
+impl Authenticator {
+    /// From settings and the shared set of revocations.
+    pub fn new(settings: &AuthSettings, revocations: Revocations) -> Self {
+        Self {
+            tokens: Arc::new(Tokens::new(settings)),
+            api_keys: settings.api_keys.iter().map(|key| key.expose().as_bytes().to_vec()).collect(),
+            revocations,
+        }
+    }
+
+    /// Makes tokens of the same secret.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// The tokens that were given up.
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// Checks what stands behind `Bearer`.
+    ///
+    /// # Errors
+    /// 401, saying why.
+    pub fn check(&self, credential: &str) -> Result<Identity, Problem> {
+        // Every key is compared, in constant time, so that neither a prefix nor the number of keys shows.
+        let known = self
+            .api_keys
+            .iter()
+            .fold(subtle::Choice::from(0), |found, key| found | key.ct_eq(credential.as_bytes()));
+        if known.into() {
+            return Ok(Identity::Service);
+        }
+        let grant = self.tokens.check(credential).map_err(refused)?;
+        if self.revocations.contains(&grant.token_id) {
+            return Err(refused(BadToken::Revoked));
+        }
+        Ok(Identity::Person(grant))
+    }
+}
+
+fn refused(bad: BadToken) -> Problem {
+    Problem::new(Kind::Unauthenticated, bad.to_string())
+}
+
+/// What stands behind `Authorization: Bearer`.
+#[derive(Debug)]
+pub struct Bearer;
+
+impl Bearer {
+    /// Finds it.
+    ///
+    /// # Errors
+    /// 401 when there is none.
+    pub fn of(parts: &Parts) -> Result<&str, Problem> {
+        let value = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        value
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, credential)| credential.trim())
+            .ok_or_else(|| {
+                Problem::new(Kind::Unauthenticated, "Send a token: Authorization: Bearer <token>.")
+            })
+    }
+}
+
+/// Anybody with a good credential.
+#[derive(Debug, Clone)]
+pub struct AnyCaller(pub Identity);
+
+impl<S> FromRequestParts<S> for AnyCaller
+where
+    Authenticator: FromRef<S>,
+    S: Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Authenticator::from_ref(state).check(Bearer::of(parts)?).map(Self)
+    }
+}
+
+/// A participant, and nobody else.
+#[derive(Debug, Clone)]
+pub struct AsParticipant {
+    /// Who.
+    pub participant: ParticipantId,
+    /// With which token.
+    pub grant: Grant,
+}
+
+impl<S> FromRequestParts<S> for AsParticipant
+where
+    Authenticator: FromRef<S>,
+    S: Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let AnyCaller(identity) = AnyCaller::from_request_parts(parts, state).await?;
+        match identity {
+            Identity::Person(grant) => match &grant.who {
+                Who::Participant(id) => Ok(Self { participant: id.clone(), grant }),
+                Who::Admin { .. } | Who::Researcher(_) => Err(only("a participant's token")),
+            },
+            Identity::Service => Err(only("a participant's token")),
+        }
+    }
+}
+
+/// A service with an API key, and nobody else.
+#[derive(Debug, Clone, Copy)]
+pub struct AsService;
+
+impl<S> FromRequestParts<S> for AsService
+where
+    Authenticator: FromRef<S>,
+    S: Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match AnyCaller::from_request_parts(parts, state).await?.0 {
+            Identity::Service => Ok(Self),
+            Identity::Person(_) => Err(only("a service's API key")),
+        }
+    }
+}
+
+fn only(what: &str) -> Problem {
+    Problem::new(Kind::Forbidden, format!("This endpoint is only for {what}."))
+}

@@ -1,0 +1,196 @@
+//! Events to and from NATS messages: CloudEvents 1.0 in binary mode, metadata in headers, facts in the body.
+//!
+//! The only place that encodes or decodes. Nothing personal is in a header: ids are hashes or random, the
+//! subject's token is a hash. `turnlog-key-id` is reserved for the key that will seal the content of a participant.
+
+use async_nats::HeaderMap;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, Utc};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::events::Event;
+use crate::subjects::Subject;
+
+/// Names the key that a sealed body was sealed with.
+pub const KEY_ID: &str = "turnlog-key-id";
+const REQUEST_ID: &str = "turnlog-request-id";
+const TRACEPARENT: &str = "traceparent";
+const SOURCE: &str = "turnlog/ingest";
+
+/// An event's own name: unique, impersonal, and the server's dedupe id. 22 characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EventId(String);
+
+impl EventId {
+    /// For a fact without a natural key.
+    pub fn random() -> Self {
+        Self(URL_SAFE_NO_PAD.encode(Uuid::new_v4().as_bytes()))
+    }
+
+    /// For version `version` (0 is the first) of the thing that `key` names within `subject`: the same attempt
+    /// gets the same id on every instance, another version another.
+    pub fn natural(subject: &Subject, key: &[u8], version: u64) -> Self {
+        let hash = Sha256::new()
+            .chain_update(subject.as_str())
+            .chain_update([0])
+            .chain_update(key)
+            .chain_update(version.to_be_bytes())
+            .finalize();
+        Self(URL_SAFE_NO_PAD.encode(&hash[..16]))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Where an event came from: carried from the request into the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// `X-Request-Id` of the request.
+    pub request_id: String,
+    /// W3C `traceparent` of the request, where it had one.
+    pub traceparent: Option<String>,
+}
+
+/// An event ready to be published.
+#[derive(Debug, Clone)]
+pub struct Envelope {
+    /// Where to.
+    pub subject: Subject,
+    /// Its id, also in `headers`.
+    pub id: EventId,
+    /// CloudEvents attributes, dedupe id, origin.
+    pub headers: HeaderMap,
+    /// The data as JSON.
+    pub body: Bytes,
+}
+
+impl Envelope {
+    /// Wraps an event.
+    ///
+    /// # Errors
+    /// Those of [`Event::to_json`].
+    pub fn seal(
+        subject: Subject,
+        id: EventId,
+        event: &Event,
+        origin: &Origin,
+        now: DateTime<Utc>,
+    ) -> Result<Self, serde_json::Error> {
+        let body = event.to_json()?.into();
+        let mut headers = HeaderMap::new();
+        headers.insert("ce-specversion", "1.0");
+        headers.insert("ce-id", id.as_str());
+        headers.insert("ce-type", event.type_name());
+        headers.insert("ce-source", SOURCE);
+        headers.insert("ce-subject", subject.token());
+        headers.insert("ce-time", now.to_rfc3339_opts(SecondsFormat::Micros, true));
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, id.as_str());
+        if !origin.request_id.is_empty() {
+            headers.insert(REQUEST_ID, origin.request_id.as_str());
+        }
+        if let Some(traceparent) = &origin.traceparent {
+            headers.insert(TRACEPARENT, traceparent.as_str());
+        }
+        Ok(Self { subject, id, headers, body })
+    }
+
+    /// Has the server store this only if `sequence` is still the last one on its subject (0: nothing is there yet).
+    pub fn expect_last(&mut self, sequence: u64) {
+        self.headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, sequence.to_string());
+    }
+}
+
+/// An entry of the log as it was read, not yet understood.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its sequence: the one number that names the fact everywhere.
+    pub sequence: u64,
+    /// When the server stored it.
+    pub stored_at: DateTime<Utc>,
+    /// The subject it stands on.
+    pub subject: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// Why an entry could not be read as an event. It is kept as it is and parked, never dropped.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// No `ce-type`: not written by turnlog.
+    #[error("the entry has no ce-type header, so turnlog did not write it")]
+    NoType,
+    /// Written by a newer version, or by somebody else.
+    #[error("this version does not know the event type {0}; a newer one may: retry after an upgrade")]
+    UnknownType(String),
+    /// Known type, wrong data.
+    #[error("the data of {0} is not of its shape: {1}")]
+    Malformed(String, serde_json::Error),
+    /// A known event on the subject of another kind or another aggregate.
+    #[error("the event {0} stands on a subject that is not its own")]
+    Misplaced(String),
+}
+
+impl Entry {
+    /// One header's text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.as_str())
+    }
+
+    /// The event's id (`ce-id`), empty where it has none.
+    pub fn event_id(&self) -> &str {
+        self.header("ce-id").unwrap_or_default()
+    }
+
+    /// The event's type (`ce-type`), empty where it has none.
+    pub fn event_type(&self) -> &str {
+        self.header("ce-type").unwrap_or_default()
+    }
+
+    /// The request that wrote it.
+    pub fn request_id(&self) -> Option<&str> {
+        self.header(REQUEST_ID)
+    }
+
+    /// The token of its aggregate.
+    pub fn token(&self) -> &str {
+        crate::subjects::token_of(&self.subject)
+    }
+
+    /// Reads the event, whatever version it was written in.
+    ///
+    /// # Errors
+    /// [`DecodeError`], which says what to park it with.
+    pub fn decode(&self) -> Result<Event, DecodeError> {
+        let type_name = self.header("ce-type").ok_or(DecodeError::NoType)?;
+        let event = Event::from_json(type_name, &self.body)
+            .map_err(|error| DecodeError::Malformed(type_name.to_owned(), error))?
+            .ok_or_else(|| DecodeError::UnknownType(type_name.to_owned()))?;
+        if event.subject().as_str() != self.subject {
+            return Err(DecodeError::Misplaced(type_name.to_owned()));
+        }
+        Ok(event)
+    }
+}
+
+impl Event {
+    /// The subject this event belongs on.
+    pub fn subject(&self) -> Subject {
+        use crate::subjects::Aggregate;
+        match self {
+            Self::MessageRecorded(message) => Subject::conversation(&message.conversation_id),
+            Self::MessageCorrected(correction) => Subject::conversation(&correction.message.conversation_id),
+            Self::ParticipantEnrolled(data) | Self::ParticipantUpdated(data) => {
+                Subject::participant(&data.participant_id)
+            }
+            Self::TokenRevoked(data) => Subject::of(Aggregate::Token, &data.token_id),
+        }
+    }
+}

@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+
+pub mod auth;
+pub mod config;
+pub mod envelope;
+pub mod events;
+pub mod health;
+pub mod http;
+pub mod ids;
+pub mod limits;
+pub mod log;
+pub mod problem;
+pub mod subjects;
+pub mod telemetry;

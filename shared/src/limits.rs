@@ -1,0 +1,65 @@
+//! Every limit: its name, unit and reason, in one place.
+
+use std::time::Duration;
+
+/// Bytes of one id from outside. Ids are hashed before they become a subject, so the bound only keeps bodies sane.
+pub const MAX_ID_BYTES: usize = 16 * 1024;
+
+/// Bytes of one message's content unless `MAX_CONTENT_BYTES` says otherwise.
+pub const DEFAULT_CONTENT_BYTES: usize = 65_536;
+
+/// Bytes of one request body unless `MAX_BODY_BYTES` says otherwise; a batch of ordinary messages fits.
+pub const DEFAULT_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes of one event with its headers: what the shipped `nats.conf` lets through (`max_payload`).
+pub const MAX_EVENT_BYTES: usize = 2 * 1024 * 1024;
+
+/// Bytes of headers that an envelope can take at most (request id, trace, ids, batch control).
+pub const ENVELOPE_BYTES: usize = 4 * 1024;
+
+/// Messages in one `POST /api/v1/chat/messages`.
+pub const MAX_MESSAGES_PER_REQUEST: usize = 500;
+
+/// Messages in one atomic batch: the server's own limit (ADR-50).
+pub const MAX_BATCH_EVENTS: usize = 1_000;
+
+/// Bytes in one atomic batch, so that a batch of large messages is still staged and flushed quickly.
+pub const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// Commands that may wait for the committer; past it callers wait, and get 503 at their deadline.
+pub const MAX_QUEUED_COMMANDS: usize = 8_192;
+
+/// How long a write may take in all before its caller gets 503: longer than a restart of the log's server on one
+/// machine, shorter than the patience of a phone.
+pub const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long one publish waits for its ack before the outcome is looked up in the log. A batch of 1,000 takes 10 ms
+/// on a good disk; a hundred times that is a lost ack, not a slow one.
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a read waits for the tables to reach `?after=SEQ`.
+pub const READ_WAIT: Duration = Duration::from_secs(2);
+
+/// How far in the future a message's own timestamp may lie: clocks of phones are wrong by hours, not by days.
+pub const MAX_FUTURE: Duration = Duration::from_secs(24 * 3600);
+
+/// Server-side window in which a repeated `Nats-Msg-Id` is recognised, unless `DEDUPE_WINDOW_SECONDS` says otherwise.
+/// Retries are decided by expected sequence; the window only spares the log a needless try, so it is short (RAM).
+pub const DEFAULT_DEDUPE_WINDOW: Duration = Duration::from_secs(120);
+
+/// Bytes of `X-Request-Id` that are taken from a caller.
+pub const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// How long a whole request body may take to arrive.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a stop waits for requests under way before it cuts them off.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+const _: () = assert!(MAX_MESSAGES_PER_REQUEST <= MAX_BATCH_EVENTS, "a request's messages fit one batch");
+const _: () =
+    assert!(DEFAULT_CONTENT_BYTES + 4 * MAX_ID_BYTES + ENVELOPE_BYTES < MAX_EVENT_BYTES, "an event fits");
+const _: () = assert!(MAX_EVENT_BYTES <= MAX_BATCH_BYTES, "every event fits a batch");
+const _: () = assert!(MAX_QUEUED_COMMANDS >= MAX_BATCH_EVENTS, "a full batch can queue");
+const _: () =
+    assert!(ACK_TIMEOUT.as_millis() * 2 < WRITE_DEADLINE.as_millis(), "a lost ack leaves time to look");

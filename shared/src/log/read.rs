@@ -1,0 +1,113 @@
+//! One aggregate read alone, and single entries: JetStream's direct get, in batches (ADR-31).
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Message, StatusCode};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::StreamExt;
+
+use super::{Log, LogError, STREAM};
+use crate::envelope::Entry;
+use crate::subjects::Subject;
+
+/// Entries asked for at once.
+const PAGE: usize = 1_000;
+/// Bytes asked for at once, so that a page of large messages stays small in memory.
+const PAGE_BYTES: usize = 8 * 1024 * 1024;
+/// How long the next entry of a page may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Log {
+    /// Hands every entry of one subject after the sequence `after` to `each`, oldest first, a page at a time.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] when the server does not answer in time; entries handed over before that are good.
+    pub async fn read(
+        &self,
+        subject: &Subject,
+        after: u64,
+        mut each: impl FnMut(Entry),
+    ) -> Result<(), LogError> {
+        let mut next = after + 1;
+        loop {
+            let mut more = false;
+            self.page(subject.as_str(), next, PAGE, |entry, pending| {
+                next = entry.sequence + 1;
+                more = pending > 0;
+                each(entry);
+            })
+            .await?;
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The entry at this sequence, if it is still there.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] when the server does not answer in time.
+    pub async fn get(&self, sequence: u64) -> Result<Option<Entry>, LogError> {
+        let mut found = None;
+        self.page(crate::subjects::ALL, sequence, 1, |entry, _| found = Some(entry)).await?;
+        Ok(found.filter(|entry| entry.sequence == sequence))
+    }
+
+    async fn page(
+        &self,
+        subject: &str,
+        from: u64,
+        batch: usize,
+        mut each: impl FnMut(Entry, u64),
+    ) -> Result<(), LogError> {
+        let inbox = self.client.new_inbox();
+        let mut replies = self.client.subscribe(inbox.clone()).await.map_err(LogError::unavailable)?;
+        let ask = serde_json::json!({
+            "batch": batch, "max_bytes": PAGE_BYTES, "seq": from, "next_by_subj": subject,
+        });
+        self.client
+            .publish_with_reply(format!("$JS.API.DIRECT.GET.{STREAM}"), inbox, ask.to_string().into())
+            .await
+            .map_err(LogError::unavailable)?;
+        loop {
+            let reply = tokio::time::timeout(PATIENCE, replies.next())
+                .await
+                .map_err(LogError::unavailable)?
+                .ok_or_else(|| LogError::unavailable("the connection was closed"))?;
+            match reply.status {
+                None | Some(StatusCode::OK) => {
+                    let (entry, pending) = parse(reply)
+                        .ok_or_else(|| LogError::unavailable("an entry came without its sequence"))?;
+                    each(entry, pending);
+                }
+                // 204: end of this page. 404: nothing there from here on.
+                Some(status) if status.as_u16() == 204 || status.as_u16() == 404 => return Ok(()),
+                Some(status) => {
+                    let why = reply.description.unwrap_or_else(|| status.to_string());
+                    return Err(LogError::Unavailable(why));
+                }
+            }
+        }
+    }
+}
+
+fn parse(message: Message) -> Option<(Entry, u64)> {
+    let headers = message.headers?;
+    let text = |headers: &HeaderMap, name| headers.get(name).map(|value| value.as_str().to_owned());
+    let sequence = text(&headers, "Nats-Sequence")?.parse().ok()?;
+    let subject = text(&headers, "Nats-Subject")?;
+    let stored_at = DateTime::parse_from_rfc3339(&text(&headers, "Nats-Time-Stamp")?).ok()?.to_utc();
+    let pending = text(&headers, "Nats-Num-Pending").and_then(|n| n.parse().ok()).unwrap_or(0);
+    Some((entry(sequence, stored_at, subject, Some(headers), message.payload), pending))
+}
+
+pub(super) fn entry(
+    sequence: u64,
+    stored_at: DateTime<Utc>,
+    subject: String,
+    headers: Option<HeaderMap>,
+    body: Bytes,
+) -> Entry {
+    Entry { sequence, stored_at, subject, headers: headers.unwrap_or_default(), body }
+}

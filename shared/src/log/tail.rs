@@ -1,0 +1,222 @@
+//! The log followed from a sequence: every entry once, in order, without a gap, across restarts of the server.
+//!
+//! An own pull loop rather than the library's ordered consumer: that one starts over at the beginning when it is
+//! recreated before its first message, and takes half a minute to notice a consumer that died with its server.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
+use async_nats::{Message, Subscriber, jetstream};
+use chrono::DateTime;
+use futures::{FutureExt, StreamExt};
+use tokio::sync::watch;
+
+use super::read::entry;
+use super::{Log, LogError, STREAM};
+use crate::envelope::Entry;
+
+/// Entries asked for at once; another request goes out when half of them have come.
+const PULL: usize = 2_000;
+/// Bytes that one request may bring: with two requests under way, the most that waits in memory is twice this.
+const PULL_BYTES: usize = 16 * 1024 * 1024;
+/// How long a request waits at the server for entries.
+const EXPIRES: Duration = Duration::from_secs(10);
+/// How often the server says that it is there while nothing comes.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Silence after which the consumer is taken for dead.
+const SILENCE: Duration = Duration::from_millis(2_500);
+/// The server forgets a consumer that nobody pulls from.
+const INACTIVE: Duration = Duration::from_secs(30);
+
+/// Follows the log.
+#[derive(Debug)]
+pub struct Tail {
+    log: Log,
+    name: String,
+    filter: Option<String>,
+    position: u64,
+    pending: u64,
+    reconnects: watch::Receiver<u64>,
+    attached: Option<Attached>,
+}
+
+#[derive(Debug)]
+struct Attached {
+    inbox: String,
+    subscriber: Subscriber,
+    consumer: Consumer<pull::Config>,
+    consumer_sequence: u64,
+    outstanding: usize,
+}
+
+impl Log {
+    /// Follows the log after the sequence `after`: all of it, or only subjects that match `filter`.
+    /// `name` is who follows, as it shows in the server's list of consumers.
+    pub fn tail(&self, name: &str, after: u64, filter: Option<&str>) -> Tail {
+        Tail {
+            log: self.clone(),
+            name: format!("{name}-{}", nuid()),
+            filter: filter.map(str::to_owned),
+            position: after,
+            pending: 0,
+            reconnects: self.reconnects(),
+            attached: None,
+        }
+    }
+}
+
+fn nuid() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
+impl Tail {
+    /// Sequence of the last entry that was handed out, or where it started.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Entries that waited at the server when the last one was sent.
+    pub fn pending(&self) -> u64 {
+        self.pending
+    }
+
+    /// Waits until the consumer stands, so that [`Self::pending`] says what is there already.
+    ///
+    /// # Errors
+    /// [`LogError::Replaced`] when the stream is another one. Failures that pass are waited out.
+    pub async fn attach(&mut self) -> Result<(), LogError> {
+        let mut pause = Duration::from_millis(20);
+        while self.attached.is_none() {
+            match self.try_attach().await {
+                Ok(attached) => self.attached = Some(attached),
+                Err(LogError::Replaced) => return Err(LogError::Replaced),
+                Err(error) => {
+                    tracing::debug!(%error, position = self.position, "the tail waits for the log");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_millis(500));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for at least one entry and hands out what has come, at most `most`.
+    ///
+    /// Not cancel safe: entries taken before the future is dropped are lost. Give a tail a task of its own.
+    ///
+    /// # Errors
+    /// [`LogError::Replaced`] when the stream is another one. Anything else is waited out.
+    pub async fn next_batch(&mut self, most: usize) -> Result<Vec<Entry>, LogError> {
+        loop {
+            self.attach().await?;
+            let mut batch = Vec::new();
+            if let Err(why) = self.receive(&mut batch, most).await {
+                tracing::debug!(why, position = self.position, "the tail attaches again");
+                self.attached = None;
+            }
+            if !batch.is_empty() {
+                return Ok(batch);
+            }
+        }
+    }
+
+    async fn try_attach(&mut self) -> Result<Attached, LogError> {
+        self.reconnects.mark_unchanged();
+        if self.log.extent().await?.last < self.position {
+            return Err(LogError::Replaced);
+        }
+        let stream = self.log.context.get_stream_no_info(STREAM).await.map_err(LogError::unavailable)?;
+        // The one before, if it still stands, would only idle until the server forgets it.
+        let _gone = stream.delete_consumer(&self.name).await;
+        let config = pull::Config {
+            name: Some(self.name.clone()),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.position + 1 },
+            ack_policy: AckPolicy::None,
+            filter_subject: self.filter.clone().unwrap_or_default(),
+            inactive_threshold: INACTIVE,
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
+        let consumer = stream.create_consumer(config).await.map_err(LogError::unavailable)?;
+        self.pending = consumer.cached_info().num_pending;
+        let inbox = self.log.client.new_inbox();
+        let subscriber = self.log.client.subscribe(inbox.clone()).await.map_err(LogError::unavailable)?;
+        Ok(Attached { inbox, subscriber, consumer, consumer_sequence: 0, outstanding: 0 })
+    }
+
+    /// Fills `batch`; an `Err` says why this consumer is no longer to be trusted. What is in `batch` is good.
+    async fn receive(&mut self, batch: &mut Vec<Entry>, most: usize) -> Result<(), &'static str> {
+        let attached = self.attached.as_mut().ok_or("not attached")?;
+        attached.pull(&self.log).await?;
+        let first = tokio::select! {
+            message = tokio::time::timeout(SILENCE, attached.subscriber.next()) => message.map_err(|_| "silence")?,
+            _ = self.reconnects.changed() => return Err("reconnected"),
+        };
+        let mut next = Some(first.ok_or("the connection was closed")?);
+        while let Some(message) = next {
+            self.take(message, batch)?;
+            let attached = self.attached.as_mut().ok_or("not attached")?;
+            attached.pull(&self.log).await?;
+            next =
+                if batch.len() < most { attached.subscriber.next().now_or_never().flatten() } else { None };
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, message: Message, batch: &mut Vec<Entry>) -> Result<(), &'static str> {
+        let attached = self.attached.as_mut().ok_or("not attached")?;
+        match message.status.map(|status| status.as_u16()) {
+            None | Some(200) => {}
+            Some(100) => return Ok(()),
+            // 408: the request ran out; 409: it was ended, for example by its bytes, or the consumer is gone.
+            Some(408) => attached.outstanding = 0,
+            Some(409) if message.description.as_deref().is_some_and(|text| text.contains("MaxBytes")) => {
+                attached.outstanding = 0;
+            }
+            Some(_) => return Err("the server ended the consumer"),
+        }
+        if message.status.is_some_and(|status| status.as_u16() != 200) {
+            return Ok(());
+        }
+        let message = jetstream::Message { message, context: self.log.context.clone() };
+        let info = message.info().map_err(|_| "an entry came without its position")?;
+        if info.consumer_sequence != attached.consumer_sequence + 1 || info.stream_sequence <= self.position {
+            return Err("an entry is missing");
+        }
+        attached.consumer_sequence += 1;
+        attached.outstanding = attached.outstanding.saturating_sub(1);
+        let stored_at = DateTime::from_timestamp_nanos(
+            i64::try_from(info.published.unix_timestamp_nanos())
+                .map_err(|_| "an entry came without its time")?,
+        );
+        (self.position, self.pending) = (info.stream_sequence, info.pending);
+        let message = message.message;
+        batch.push(entry(
+            self.position,
+            stored_at,
+            message.subject.to_string(),
+            message.headers,
+            message.payload,
+        ));
+        Ok(())
+    }
+}
+
+impl Attached {
+    async fn pull(&mut self, log: &Log) -> Result<(), &'static str> {
+        if self.outstanding > PULL / 2 {
+            return Ok(());
+        }
+        let ask = serde_json::json!({
+            "batch": PULL, "max_bytes": PULL_BYTES,
+            "expires": EXPIRES.as_nanos() as u64, "idle_heartbeat": HEARTBEAT.as_nanos() as u64,
+        });
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{}", self.consumer.cached_info().name);
+        self.outstanding += PULL;
+        log.client
+            .publish_with_reply(subject, self.inbox.clone(), ask.to_string().into())
+            .await
+            .map_err(|_| "the connection was closed")
+    }
+}

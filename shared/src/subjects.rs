@@ -1,0 +1,114 @@
+//! Subjects of the log: `evt.<aggregate>.<token>`. The only place that builds one.
+//!
+//! A token is a hash, never an id: ids from outside may hold `*`, `>` or a phone number, and subjects show up in logs
+//! and monitoring. One subject is one aggregate, so that one conversation can be read alone.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+
+use crate::ids::{ConversationId, ParticipantId};
+
+/// Everything that is a fact lives below this.
+pub const ALL: &str = "evt.>";
+/// Every revoked token.
+pub const TOKENS: &str = "evt.token.>";
+
+/// Bytes of the hash that make a token: 144 bits, beyond reach of a found collision, 24 characters.
+const TOKEN_BYTES: usize = 18;
+
+/// Which kind of thing an event is about: the second token of its subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Aggregate {
+    /// A conversation and its messages.
+    Conversation,
+    /// A participant: enrolment, profile, access code.
+    Participant,
+    /// An access token that was revoked.
+    Token,
+}
+
+impl Aggregate {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Conversation => "conversation",
+            Self::Participant => "participant",
+            Self::Token => "token",
+        }
+    }
+}
+
+/// The subject of one aggregate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Subject(String);
+
+impl Subject {
+    /// The subject of the aggregate of this kind and id.
+    pub fn of(aggregate: Aggregate, id: &str) -> Self {
+        let kind = aggregate.as_str();
+        Self(format!("evt.{kind}.{}", token(kind, id)))
+    }
+
+    /// A conversation's subject.
+    pub fn conversation(id: &ConversationId) -> Self {
+        Self::of(Aggregate::Conversation, id.as_str())
+    }
+
+    /// A participant's subject.
+    pub fn participant(id: &ParticipantId) -> Self {
+        Self::of(Aggregate::Participant, id.as_str())
+    }
+
+    /// The whole subject.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Its last token: the bounded, impersonal name of the aggregate, also the key of its rows and rooms.
+    pub fn token(&self) -> &str {
+        token_of(&self.0)
+    }
+}
+
+/// The aggregate's token within a subject as it came from the log.
+pub fn token_of(subject: &str) -> &str {
+    subject.rsplit('.').next().unwrap_or_default()
+}
+
+fn token(kind: &str, id: &str) -> String {
+    let hash = Sha256::new()
+        .chain_update("turnlog:")
+        .chain_update(kind)
+        .chain_update(":")
+        .chain_update(id)
+        .finalize();
+    URL_SAFE_NO_PAD.encode(&hash[..TOKEN_BYTES])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_holds_nothing_of_a_hostile_id() {
+        for id in ["*", ">", "a.b", "évt\r\n", &"x".repeat(10_000), "+919325590143"] {
+            let subject = Subject::of(Aggregate::Conversation, id);
+            assert_eq!(subject.as_str().len(), "evt.conversation.".len() + 24);
+            assert!(subject.token().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
+        }
+    }
+
+    #[test]
+    fn aggregates_of_one_id_are_told_apart() {
+        let subjects =
+            [Aggregate::Conversation, Aggregate::Participant, Aggregate::Token].map(|a| Subject::of(a, "x"));
+        assert_ne!(subjects[0].token(), subjects[1].token());
+        assert_ne!(subjects[1].token(), subjects[2].token());
+    }
+
+    #[test]
+    fn a_token_stays_what_it_was_in_the_first_release() {
+        let subject = Subject::of(Aggregate::Conversation, "conv_abc123");
+        assert_eq!(subject.as_str(), "evt.conversation.fKGRAc9PzAIy2r72qeGgRV1J");
+    }
+}
