@@ -1,0 +1,126 @@
+//! Contracts are files: one golden payload for each event type and version, the list of problems.
+
+use std::path::PathBuf;
+
+use chrono::DateTime;
+use serde_json::{Value, json};
+use shared::envelope::{Entry, Envelope, EventId, Origin};
+use shared::events::{Correction, Enrolment, Event, Message, Revocation};
+use shared::ids::{Provider, Speaker, Timestamp};
+use shared::problem::KINDS;
+use shared::subjects::Subject;
+
+/// Compares with the file in `tests/golden/`; `UPDATE_GOLDEN=1` writes it, to be read in the diff.
+fn assert_golden(name: &str, value: &Value) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(name);
+    let text = serde_json::to_string_pretty(value).unwrap() + "\n";
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, golden, "{name} is not what it was: a written event is never changed, add a version");
+}
+
+fn id<T: TryFrom<String, Error: std::fmt::Debug>>(text: &str) -> T {
+    T::try_from(text.to_owned()).unwrap()
+}
+
+fn events() -> Vec<Event> {
+    let now = DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").unwrap().to_utc();
+    let message = Message {
+        conversation_id: id("conv_abc123"),
+        participant_id: Some(id("RID001")),
+        ordinal: 1,
+        message_id: Some(id("msg_xyz789")),
+        idempotency_key: None,
+        role: Speaker::User,
+        content: "What is peripheral artery disease?".into(),
+        timestamp: Timestamp::parse("2025-01-08T12:00:00+05:30", now).unwrap(),
+        provider: Provider::Elevenlabs,
+    };
+    let corrected = Message { content: "What is PAD?".into(), ..message.clone() };
+    let enrolment = Enrolment {
+        participant_id: id("RID001"),
+        access_code_hash: Some("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA".into()),
+        name: Some("Ada".into()),
+        age: Some(36),
+        location: Some("London".into()),
+    };
+    let updated = Enrolment { access_code_hash: None, name: None, location: None, ..enrolment.clone() };
+    vec![
+        Event::MessageRecorded(message),
+        Event::MessageCorrected(Correction { first_sequence: 7, message: corrected }),
+        Event::ParticipantEnrolled(enrolment),
+        Event::ParticipantUpdated(updated),
+        Event::TokenRevoked(Revocation { token_id: "6a1fc27a-e9b7-734b-14ae-1f589a2f518a".into(), expires_at: now }),
+    ]
+}
+
+#[test]
+fn every_event_type_is_written_as_it_always_was_and_read_again() {
+    let now = DateTime::parse_from_rfc3339("2026-01-02T03:04:05.678901Z").unwrap().to_utc();
+    let origin = Origin {
+        request_id: "req-1".into(),
+        traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
+    };
+    for event in events() {
+        let subject = event.subject();
+        let event_id = EventId::natural(&subject, b"golden", 0);
+        let envelope = Envelope::seal(subject, event_id, &event, &origin, now).unwrap();
+        let mut headers: Vec<_> =
+            envelope.headers.iter().map(|(name, values)| (name.to_string(), values[0].as_str().to_owned())).collect();
+        headers.sort();
+        let data: Value = serde_json::from_slice(&envelope.body).unwrap();
+        let headers: serde_json::Map<_, _> = headers.into_iter().map(|(name, value)| (name, json!(value))).collect();
+        let golden = json!({"subject": envelope.subject.as_str(), "headers": headers, "data": data});
+        assert_golden(&format!("{}.json", event.type_name()), &golden);
+        let entry = Entry {
+            sequence: 1,
+            stored_at: now,
+            subject: envelope.subject.as_str().to_owned(),
+            headers: envelope.headers,
+            body: envelope.body,
+        };
+        assert_eq!(entry.decode().unwrap(), event);
+    }
+}
+
+#[test]
+fn nothing_personal_is_in_subjects_ids_or_headers() {
+    let now = DateTime::UNIX_EPOCH;
+    for event in events() {
+        let envelope =
+            Envelope::seal(event.subject(), EventId::random(), &event, &Origin::default(), now).unwrap();
+        let outside = format!("{} {:?}", envelope.subject.as_str(), envelope.headers);
+        for personal in ["RID001", "conv_abc123", "msg_xyz789", "artery", "Ada", "London", "argon2"] {
+            assert!(!outside.contains(personal), "{personal} in {outside}");
+        }
+    }
+}
+
+#[test]
+fn unknown_fields_and_types_are_kept_apart() {
+    let entry = |type_name: &str, subject: &Subject, data: Value| {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("ce-type", type_name);
+        let subject = subject.as_str().to_owned();
+        Entry { sequence: 1, stored_at: DateTime::UNIX_EPOCH, subject, headers, body: data.to_string().into() }
+    };
+    let revoked = Event::TokenRevoked(Revocation { token_id: "t".into(), expires_at: DateTime::UNIX_EPOCH });
+    let data = json!({"token_id": "t", "expires_at": "1970-01-01T00:00:00Z", "from_the_future": [1]});
+    assert_eq!(entry("turnlog.token.revoked.v1", &revoked.subject(), data.clone()).decode().unwrap(), revoked);
+    assert!(entry("turnlog.token.revoked.v9", &revoked.subject(), data.clone()).decode().is_err());
+    assert!(entry("turnlog.token.revoked.v1", &Subject::conversation(&id("c")), data).decode().is_err());
+}
+
+#[test]
+fn the_list_of_problems_is_what_it_was() {
+    let list: Vec<_> = KINDS
+        .iter()
+        .map(|kind| {
+            let (status, slug, title) = kind.parts();
+            json!({"type": format!("urn:turnlog:problem:{slug}"), "status": status.as_u16(), "title": title})
+        })
+        .collect();
+    assert_golden("problems.json", &json!(list));
+}

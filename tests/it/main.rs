@@ -1,0 +1,37 @@
+//! What users do, and what breaks.
+#![allow(clippy::unwrap_used, reason = "tests fail loudly")]
+
+mod access;
+mod bad_input;
+mod contracts;
+mod faults;
+mod feeds;
+mod hostile;
+mod house;
+mod retries;
+mod seeds;
+mod sync;
+mod up;
+
+use chrono::Utc;
+use serde_json::{Value, json};
+
+/// A message of S0's shape; `more` goes over it.
+fn message(research_id: &str, content: &str, more: Value) -> Value {
+    let mut body = json!({
+        "research_id": research_id,
+        "role": "user",
+        "content": content,
+        "timestamp": Utc::now().to_rfc3339(),
+        "provider": "elevenlabs",
+    });
+    for (name, value) in more.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    body
+}
+
+/// The fields that name a conversation and a message.
+fn ids(conversation: &str, message: &str) -> Value {
+    json!({"elevenlabs_conversation_id": conversation, "elevenlabs_message_id": message})
+}

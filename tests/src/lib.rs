@@ -1,0 +1,62 @@
+#![doc = include_str!("../README.md")]
+// A harness may fail loudly: a test that cannot start its parts has failed.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs, reason = "a harness for tests")]
+
+mod binary;
+mod client;
+mod guarded;
+mod nats;
+mod postgres;
+mod sse;
+mod system;
+mod up;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+pub use binary::Binary;
+pub use client::{Client, Reply, encode};
+pub use nats::{Nats, account};
+pub use postgres::{Postgres, database};
+pub use sse::{Feed, Frame};
+pub use system::{API_KEY, JWT_SECRET, Parts, System};
+pub use up::{Up, operate};
+
+/// How long a condition may take to come true: generous, because it is only waited out by a failure.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `check` answers something; fails naming `what` after [`PATIENCE`].
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut check: impl FnMut() -> F) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = check().await {
+            return value;
+        }
+        assert!(started.elapsed() < PATIENCE, "did not come true within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// A program of the set-up: from `.tools/bin`, from PATH, or where Debian keeps Postgres.
+pub(crate) fn tool(name: &str) -> PathBuf {
+    let tools = std::env::var_os("TURNLOG_TOOLS").map_or_else(|| root().join(".tools"), PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = vec![tools.join("bin")];
+    places.extend(std::env::split_paths(&path));
+    for version in (15..=20).rev() {
+        places.push(format!("/usr/lib/postgresql/{version}/bin").into());
+    }
+    let found = places.into_iter().map(|place| place.join(name)).find(|file| file.is_file());
+    found.unwrap_or_else(|| panic!("{name} is not installed: run `make setup`"))
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}

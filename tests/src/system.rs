@@ -1,0 +1,172 @@
+//! The three services in this process, on port 0, with parts of their own.
+
+use std::time::Duration;
+
+use ingest::{IngestSettings, LoginMode};
+use shared::config::{AuthSettings, DatabaseSettings, NatsSettings, Secret};
+use shared::health::Health;
+use projector::ProjectorSettings;
+use shared::http::{self, AnyError, Lifecycle, Service};
+use shared::limits;
+use sqlx::{Connection, PgConnection};
+use streamer::StreamerSettings;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::{Client, account, database, eventually};
+
+/// A service's key in every test.
+pub const API_KEY: &str = "test-api-key-of-a-service";
+/// The secret of tokens in every test.
+pub const JWT_SECRET: &str = "test secret of tokens, long enough for HS256";
+
+/// What a system is made of.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    pub nats: NatsSettings,
+    pub database_url: String,
+    pub login_mode: LoginMode,
+    pub heartbeat: Duration,
+    pub ingest: bool,
+    pub projector: bool,
+    pub streamer: bool,
+}
+
+impl Parts {
+    /// All three services on an account and a database of their own.
+    pub async fn fresh() -> Self {
+        Self::on(account().await, database().await)
+    }
+
+    /// All three services on these servers.
+    pub fn on(nats: NatsSettings, database_url: String) -> Self {
+        let heartbeat = Duration::from_secs(30);
+        Self { nats, database_url, login_mode: LoginMode::Open, heartbeat, ingest: true, projector: true, streamer: true }
+    }
+
+    /// The same parts with only these services.
+    pub fn only(&self, ingest: bool, projector: bool, streamer: bool) -> Self {
+        Self { ingest, projector, streamer, ..self.clone() }
+    }
+
+    pub fn auth(&self) -> AuthSettings {
+        AuthSettings {
+            jwt_secret: Secret::new(JWT_SECRET),
+            issuer: "turnlog".into(),
+            audience: "turnlog".into(),
+            api_keys: vec![Secret::new(API_KEY)],
+        }
+    }
+
+    fn ingest_settings(&self) -> IngestSettings {
+        IngestSettings {
+            nats: self.nats.clone(),
+            auth: self.auth(),
+            login_mode: self.login_mode,
+            token_ttl: Duration::from_secs(3600),
+            logins_per_address: 100_000,
+            logins_per_id: 100,
+            max_content_bytes: limits::DEFAULT_CONTENT_BYTES,
+            max_body_bytes: limits::DEFAULT_BODY_BYTES,
+        }
+    }
+
+    fn database(&self) -> DatabaseSettings {
+        DatabaseSettings { url: Secret::new(self.database_url.clone()) }
+    }
+
+    /// Starts the services.
+    pub async fn start(&self) -> System {
+        self.start_or_fault().await.unwrap()
+    }
+
+    /// Starts the services, or answers why one of them would not.
+    pub async fn start_or_fault(&self) -> Result<System, String> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let (health, lifecycle) = (Health::default(), Lifecycle::default());
+        let services = self.services(&health, &lifecycle).await.map_err(|error| error.to_string())?;
+        let serving = tokio::spawn(http::run(listener, None, services, health, lifecycle.clone()));
+        Ok(System { client: Client::new(&base), base, parts: self.clone(), lifecycle, serving: Some(serving) })
+    }
+
+    async fn services(&self, health: &Health, lifecycle: &Lifecycle) -> Result<Vec<Service>, AnyError> {
+        let mut services = Vec::new();
+        if self.ingest {
+            services.push(ingest::start(self.ingest_settings(), health, lifecycle.clone()).await?);
+        }
+        if self.projector {
+            let settings = ProjectorSettings { nats: self.nats.clone(), database: self.database() };
+            services.push(projector::start(settings, health, lifecycle.clone()).await?);
+        }
+        if self.streamer {
+            let (nats, database, auth) = (self.nats.clone(), self.database(), self.auth());
+            let settings = StreamerSettings { nats, database, auth, heartbeat: self.heartbeat };
+            services.push(streamer::start(settings, health, lifecycle.clone()).await?);
+        }
+        Ok(services)
+    }
+}
+
+/// Running services.
+#[derive(Debug)]
+pub struct System {
+    /// A caller without credential.
+    pub client: Client,
+    pub base: String,
+    pub parts: Parts,
+    lifecycle: Lifecycle,
+    serving: Option<JoinHandle<Result<(), AnyError>>>,
+}
+
+impl System {
+    /// All three services on parts of their own.
+    pub async fn start() -> Self {
+        Parts::fresh().await.start().await
+    }
+
+    /// A caller with the service's key.
+    pub fn service(&self) -> Client {
+        self.client.with(API_KEY)
+    }
+
+    /// Stops the services and answers how they ended.
+    pub async fn stop(mut self) -> Result<(), AnyError> {
+        self.lifecycle.stopping.cancel();
+        self.serving.take().unwrap().await.unwrap()
+    }
+
+    /// How the services ended by themselves.
+    pub async fn ended(mut self) -> Result<(), AnyError> {
+        tokio::time::timeout(crate::PATIENCE, self.serving.take().unwrap()).await.expect("still serving").unwrap()
+    }
+
+    /// A connection to the read tables with the owner's rights.
+    pub async fn tables(&self) -> PgConnection {
+        PgConnection::connect(&self.parts.database_url).await.unwrap()
+    }
+
+    /// Waits until the read tables have reached this sequence.
+    pub async fn projected(&self, sequence: u64) {
+        let mut tables = self.tables().await;
+        let wanted = i64::try_from(sequence).unwrap();
+        for_condition(&mut tables, wanted).await;
+    }
+}
+
+async fn for_condition(tables: &mut PgConnection, wanted: i64) {
+    let cell = tokio::sync::Mutex::new(tables);
+    eventually("the read tables reach the sequence", || async {
+        let mut tables = cell.lock().await;
+        let reached: i64 =
+            sqlx::query_scalar("SELECT last_sequence FROM turnlog.checkpoint").fetch_one(&mut **tables).await.ok()?;
+        (reached >= wanted).then_some(())
+    })
+    .await;
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        self.lifecycle.stopping.cancel();
+    }
+}
