@@ -201,15 +201,15 @@ impl Work {
             return;
         }
         let mode = self.costs.choose(&self.pending, std::mem::take(&mut self.singles_next));
-        let plan = Plan::make(&mut self.pending, mode);
+        let mut plan = Plan::make(&mut self.pending, mode);
         if plan.is_empty() {
             return;
         }
         metrics::histogram!("turnlog_commit_batch_events").record(plan.len() as f64);
         let started = Instant::now();
         let outcomes = match mode {
-            Mode::Batch => self.publisher.batch(plan.envelopes()).await,
-            Mode::Singles { .. } => self.publisher.singles(plan.envelopes()).await,
+            Mode::Batch => self.publisher.batch(plan.take_envelopes()).await,
+            Mode::Singles { .. } => self.publisher.singles(plan.take_envelopes()).await,
         };
         metrics::histogram!("turnlog_publish_seconds").record(started.elapsed().as_secs_f64());
         if outcomes.iter().all(Result::is_ok) {

@@ -110,3 +110,6 @@ fn bare(id: &ParticipantId) -> shared::events::Enrolment {
         location: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,9 @@ mod router;
 mod settings;
 pub mod state;
 
+use std::ops::Deref;
+use std::sync::Arc;
+
 use axum::extract::FromRef;
 use shared::auth::{Authenticator, Revocations};
 use shared::health::Health;
@@ -23,14 +26,23 @@ use passwords::AccessCodes;
 
 pub use settings::{IngestSettings, LoginMode};
 
-/// What handlers work with. Clones share everything.
+/// What handlers work with. Every request takes a clone, so it is one pointer.
 #[derive(Clone)]
-pub(crate) struct App {
-    settings: std::sync::Arc<IngestSettings>,
+pub(crate) struct App(Arc<Parts>);
+
+pub(crate) struct Parts {
+    settings: IngestSettings,
     authenticator: Authenticator,
     committer: Committer,
     logins: LoginLimiter,
     access_codes: AccessCodes,
+}
+
+impl Deref for App {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 impl FromRef<App> for Authenticator {
@@ -58,19 +70,17 @@ pub async fn start(
         let log = probe.clone();
         Box::pin(async move { log.extent().await.is_ok() })
     });
-    let app = App {
+    let app = App(Arc::new(Parts {
         authenticator: Authenticator::new(&settings.auth, revocations.clone()),
         committer,
         logins: LoginLimiter::new(&settings),
         access_codes: AccessCodes::default(),
-        settings: settings.into(),
-    };
-    let watching = health.clone().watch(log.clone());
+        settings,
+    }));
     let work = async move {
         tokio::select! {
             () = committing => Err("the committer stopped".into()),
             ended = revocations.follow(revoked) => ended.map_err(AnyError::from),
-            () = watching => Ok(()),
             () = lifecycle.drained.cancelled() => {
                 log.close().await;
                 Ok(())

@@ -5,12 +5,10 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use shared::http::retry_after_seconds;
 use shared::ids::ParticipantId;
-use shared::problem::{Kind, Problem};
+use shared::problem::Problem;
 
 use crate::settings::IngestSettings;
 
@@ -38,7 +36,7 @@ impl LoginLimiter {
     }
 
     /// Counts one login.
-    pub(crate) fn admit(&self, address: IpAddr, id: &ParticipantId) -> Result<(), (HeaderMap, Problem)> {
+    pub(crate) fn admit(&self, address: IpAddr, id: &ParticipantId) -> Result<(), Problem> {
         let mut hasher = DefaultHasher::new();
         id.hash(&mut hasher);
         self.addresses.admit(&address)?;
@@ -52,21 +50,13 @@ impl<K: Hash + Eq + Clone> Limit<K> {
         Self { per_minute, limiter: RateLimiter::keyed(Quota::per_minute(per_minute)) }
     }
 
-    fn admit(&self, key: &K) -> Result<(), (HeaderMap, Problem)> {
+    fn admit(&self, key: &K) -> Result<(), Problem> {
         if self.limiter.len() > SWEEP_AT {
             self.limiter.retain_recent();
         }
         let Err(refused) = self.limiter.check_key(key) else { return Ok(()) };
         let wait = refused.wait_time_from(DefaultClock::default().now());
-        let detail = format!("At most {} logins a minute; wait and try again.", self.per_minute);
-        let problem = Problem { retry_after: Some(wait), ..Problem::new(Kind::RateLimited, detail) };
-        let header = |name, number: u64| (HeaderName::from_static(name), HeaderValue::from(number));
-        let headers = HeaderMap::from_iter([
-            header("ratelimit-limit", u64::from(self.per_minute.get())),
-            header("ratelimit-remaining", 0),
-            header("ratelimit-reset", retry_after_seconds(wait)),
-        ]);
-        Err((headers, problem))
+        Err(Problem::rate_limited(self.per_minute.get(), wait))
     }
 }
 
@@ -80,8 +70,8 @@ mod tests {
         assert!(limit.admit(&1_u64).is_ok());
         assert!(limit.admit(&1).is_ok());
         assert!(limit.admit(&2).is_ok());
-        let (headers, problem) = limit.admit(&1).unwrap_err();
-        assert_eq!(headers["ratelimit-limit"], "2");
+        let problem = limit.admit(&1).unwrap_err();
+        assert_eq!(problem.limit, Some(2));
         assert!(problem.retry_after.is_some_and(|wait| wait.as_secs() <= 30));
     }
 }

@@ -107,7 +107,11 @@ impl<'a> Env<'a> {
 
     /// Notes that a setting is wrong. The value is not repeated: it may be a secret.
     pub fn reject(&mut self, name: &str, why: &str) {
-        self.wrong.push(format!("{name} {why}"));
+        let line = format!("{name} {why}");
+        // Roles in one process read some settings each for themselves.
+        if !self.wrong.contains(&line) {
+            self.wrong.push(line);
+        }
     }
 
     /// Ends the reading.

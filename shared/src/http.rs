@@ -3,6 +3,7 @@
 mod body;
 mod fields;
 mod observe;
+mod socket;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -110,12 +111,7 @@ pub async fn run(
     }
     let stopped = lifecycle.stopping.clone().cancelled_owned();
     let app = layer(routes).into_make_service_with_connect_info::<SocketAddr>();
-    let listener = listener.tap_io(|stream| {
-        // Small frames and answers must not wait for the peer's delayed ack.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
-    });
+    let listener = listener.tap_io(|stream| socket::tune(stream));
     let serving = tokio::spawn(axum::serve(listener, app).with_graceful_shutdown(stopped).into_future());
     let fault = supervise(&mut work, &lifecycle).await;
     lifecycle.stopping.cancel();
@@ -137,6 +133,8 @@ async fn supervise(
     lifecycle: &Lifecycle,
 ) -> Result<(), AnyError> {
     tokio::select! {
+        // First: a loop that ended because of the stop is no fault.
+        biased;
         () = lifecycle.stopping.cancelled() => Ok(()),
         Some(ended) = work.join_next() => match ended {
             Ok((name, Ok(()))) => Err(format!("{name} ended by itself").into()),

@@ -53,6 +53,16 @@ pub const MAX_REQUEST_ID_BYTES: usize = 128;
 /// How long a whole request body may take to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a caller may neither acknowledge nor take anything before its connection is closed: less than the default
+/// heartbeat of a feed, so that a peer that vanished is noticed within two.
+pub const PEER_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// How long a connection is silent before it is probed: longer than a heartbeat, which is a probe itself.
+pub const KEEPALIVE_AFTER: Duration = Duration::from_secs(45);
+
+/// How often it is probed then.
+pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
+
 /// How long a stop waits for requests under way before it cuts them off.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -63,3 +73,5 @@ const _: () = assert!(MAX_EVENT_BYTES <= MAX_BATCH_BYTES, "every event fits a ba
 const _: () = assert!(MAX_QUEUED_COMMANDS >= MAX_BATCH_EVENTS, "a full batch can queue");
 const _: () =
     assert!(ACK_TIMEOUT.as_millis() * 2 < WRITE_DEADLINE.as_millis(), "a lost ack leaves time to look");
+const _: () =
+    assert!(KEEPALIVE_EVERY.as_secs() < PEER_TIMEOUT.as_secs(), "a probe is answered before we give up");

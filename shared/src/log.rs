@@ -13,7 +13,7 @@ use async_nats::{Client, ConnectOptions, ServerAddr};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::config::NatsSettings;
+use crate::config::{NatsSettings, Secret};
 use crate::subjects;
 
 pub use tail::Tail;
@@ -202,8 +202,12 @@ async fn options(
             .await
             .map_err(|error| LogError::Connect(format!("NATS_CREDS cannot be read: {error}")))?;
     }
-    if let (Some(user), Some(password)) = (&settings.user, &settings.password) {
-        options = options.user_and_password(user.clone(), password.expose().to_owned());
+    let servers = servers(settings)?;
+    let in_address = servers.iter().find_map(|server| server.username().zip(server.password()));
+    let named = settings.user.as_deref().zip(settings.password.as_ref().map(Secret::expose));
+    // The client does not take what stands in an address by itself.
+    if let Some((user, password)) = named.or(in_address) {
+        options = options.user_and_password(user.to_owned(), password.to_owned());
     }
     Ok(options)
 }

@@ -108,6 +108,8 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     /// When to try again; also sent as `Retry-After`.
     pub retry_after: Option<Duration>,
+    /// Requests a minute, where that is the reason; also sent as `RateLimit-*`.
+    pub limit: Option<u32>,
     /// For the log alone.
     pub cause: Option<String>,
 }
@@ -115,7 +117,7 @@ pub struct Problem {
 impl Problem {
     /// Of a kind, with a sentence for the caller.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), retry_after: None, cause: None }
+        Self { kind, detail: detail.into(), errors: Vec::new(), retry_after: None, limit: None, cause: None }
     }
 
     /// Bad fields; the sentence names the first few.
@@ -124,6 +126,12 @@ impl Problem {
         let more = if errors.len() > names.len() { " and others" } else { "" };
         let detail = format!("Correct these fields and send again: {}{more}.", names.join(", "));
         Self { errors, ..Self::new(Kind::InvalidFields, detail) }
+    }
+
+    /// Too many requests: at most `limit` a minute, and `wait` until the next one.
+    pub fn rate_limited(limit: u32, wait: Duration) -> Self {
+        let detail = format!("At most {limit} of these requests a minute; wait and try again.");
+        Self { retry_after: Some(wait), limit: Some(limit), ..Self::new(Kind::RateLimited, detail) }
     }
 
     /// The log or the tables are away for now: 503 with `Retry-After`.

@@ -70,6 +70,12 @@ impl Subject {
     }
 }
 
+impl From<Subject> for String {
+    fn from(subject: Subject) -> String {
+        subject.0
+    }
+}
+
 /// The aggregate's token within a subject as it came from the log.
 pub fn token_of(subject: &str) -> &str {
     subject.rsplit('.').next().unwrap_or_default()

@@ -18,13 +18,13 @@ pub(super) struct Planned {
     pub(super) job: Job,
     pub(super) event: Event,
     pub(super) first: Option<u64>,
-    envelope: Envelope,
 }
 
 /// The next commit.
 #[derive(Default)]
 pub(super) struct Plan {
     planned: Vec<Planned>,
+    envelopes: Vec<Envelope>,
     bytes: usize,
 }
 
@@ -109,10 +109,13 @@ impl Plan {
                     envelope.expect_last(sequence);
                 }
                 self.bytes += envelope.body.len();
-                self.planned.push(Planned { job, event, first, envelope });
+                self.planned.push(Planned { job, event, first });
+                self.envelopes.push(envelope);
             }
             Err(error) => {
-                job.answer(Err(Failure::Unavailable(format!("the event cannot be written as JSON: {error}"))))
+                job.answer(Err(Failure::Unavailable(format!(
+                    "the event cannot be written as JSON: {error}"
+                ))));
             }
         }
     }
@@ -125,8 +128,9 @@ impl Plan {
         self.planned.len()
     }
 
-    pub(super) fn envelopes(&self) -> impl ExactSizeIterator<Item = &Envelope> {
-        self.planned.iter().map(|planned| &planned.envelope)
+    /// What is to be published, in the order of [`Self::into_jobs`].
+    pub(super) fn take_envelopes(&mut self) -> Vec<Envelope> {
+        std::mem::take(&mut self.envelopes)
     }
 
     pub(super) fn into_jobs(self) -> impl Iterator<Item = Planned> {

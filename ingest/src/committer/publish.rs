@@ -3,7 +3,7 @@
 //! Atomic batches are ADR-50 of the server's architecture decisions. One commit is in flight at a time, so acks are read
 //! from one subscription by this loop alone; what belongs to an earlier, abandoned commit is skipped by its number.
 
-use async_nats::{Client, HeaderMap, Message, Subscriber};
+use async_nats::{Client, Message, Subscriber};
 use futures::StreamExt;
 use serde::Deserialize;
 use shared::envelope::Envelope;
@@ -79,7 +79,7 @@ impl Publisher {
     }
 
     /// Publishes all as one atomic batch: stored as a whole, at consecutive sequences, or not at all.
-    pub(super) async fn batch(&mut self, envelopes: impl ExactSizeIterator<Item = &Envelope>) -> Vec<Stored> {
+    pub(super) async fn batch(&mut self, envelopes: Vec<Envelope>) -> Vec<Stored> {
         let count = envelopes.len();
         let outcome = match tokio::time::timeout(ACK_TIMEOUT, self.send_batch(envelopes)).await {
             Ok(Ok(ack)) if ack.count == Some(count) && ack.seq >= count as u64 => Ok(ack.seq - count as u64),
@@ -92,16 +92,13 @@ impl Publisher {
         (1..=count as u64).map(|place| outcome.clone().map(|before| before + place)).collect()
     }
 
-    async fn send_batch(
-        &mut self,
-        envelopes: impl ExactSizeIterator<Item = &Envelope>,
-    ) -> Result<Ack, NotStored> {
+    async fn send_batch(&mut self, envelopes: Vec<Envelope>) -> Result<Ack, NotStored> {
         self.commit += 1;
         // An id of its own for every try: the server would add to an abandoned batch of the same id.
         let batch = Uuid::new_v4().simple().to_string();
         let last = envelopes.len();
-        for (place, envelope) in (1..).zip(envelopes) {
-            let mut headers = envelope.headers.clone();
+        for (place, mut envelope) in (1..).zip(envelopes) {
+            let headers = &mut envelope.headers;
             headers.insert("Nats-Batch-Id", batch.as_str());
             headers.insert("Nats-Batch-Sequence", place.to_string());
             if place == last {
@@ -109,7 +106,7 @@ impl Publisher {
             }
             // The first message's reply says at once when the server takes no batch; the last one's is the ack.
             let reply = (place == 1 || place == last).then_some(place);
-            self.send(envelope, headers, reply).await?;
+            self.send(envelope, reply).await?;
         }
         loop {
             let (place, message) = self.next_ack().await?;
@@ -121,10 +118,7 @@ impl Publisher {
     }
 
     /// Publishes each by itself, all under way at once. They are for different aggregates.
-    pub(super) async fn singles(
-        &mut self,
-        envelopes: impl ExactSizeIterator<Item = &Envelope>,
-    ) -> Vec<Stored> {
+    pub(super) async fn singles(&mut self, envelopes: Vec<Envelope>) -> Vec<Stored> {
         let mut outcomes = vec![Err(NotStored::Silent); envelopes.len()];
         let sent = tokio::time::timeout(ACK_TIMEOUT, self.send_singles(envelopes)).await;
         match sent {
@@ -146,24 +140,17 @@ impl Publisher {
         outcomes
     }
 
-    async fn send_singles(
-        &mut self,
-        envelopes: impl ExactSizeIterator<Item = &Envelope>,
-    ) -> Result<(), NotStored> {
+    async fn send_singles(&mut self, envelopes: Vec<Envelope>) -> Result<(), NotStored> {
         self.commit += 1;
         for (place, envelope) in (1..).zip(envelopes) {
-            self.send(envelope, envelope.headers.clone(), Some(place)).await?;
+            self.send(envelope, Some(place)).await?;
         }
         Ok(())
     }
 
-    async fn send(
-        &self,
-        envelope: &Envelope,
-        headers: HeaderMap,
-        reply: Option<usize>,
-    ) -> Result<(), NotStored> {
-        let (subject, body) = (envelope.subject.as_str().to_owned(), envelope.body.clone());
+    async fn send(&self, envelope: Envelope, reply: Option<usize>) -> Result<(), NotStored> {
+        let Envelope { subject, headers, body, .. } = envelope;
+        let subject = String::from(subject);
         let sent = match reply {
             Some(place) => {
                 let reply = format!("{}.{}.{place}", self.inbox, self.commit);

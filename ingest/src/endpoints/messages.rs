@@ -74,12 +74,12 @@ fn parse_all(
         fields.reject("messages", &format!("must hold 1 to {MAX_MESSAGES_PER_REQUEST} messages"));
     }
     let items = fields.finish(items)?;
-    let parse = |(place, item)| match item {
-        Value::Object(object) => RecordMessage::parse(object, format!("messages[{place}]."), None, rules),
-        _ => Err(NotTaken::Fields(vec![FieldError {
-            field: format!("messages[{place}]"),
-            message: "must be an object".into(),
-        }])),
+    let parse = |(place, item)| {
+        let Value::Object(object) = item else {
+            let (field, message) = (format!("messages[{place}]"), "must be an object".into());
+            return Err(NotTaken::Fields(vec![FieldError { field, message }]));
+        };
+        RecordMessage::parse(object, format!("messages[{place}]."), None, rules)
     };
     Ok(items.into_iter().enumerate().map(parse).collect())
 }

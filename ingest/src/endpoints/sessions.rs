@@ -23,25 +23,21 @@ pub(crate) async fn login(
     Caller(address): Caller,
     RequestOrigin(origin): RequestOrigin,
     request: Request,
-) -> Result<Response, Response> {
-    let answer = |problem: Problem| problem.into_response();
-    let body = read_json(request, app.settings.max_body_bytes).await.map_err(answer)?;
+) -> Result<Response, Problem> {
+    let body = read_json(request, app.settings.max_body_bytes).await?;
     let mut fields = Fields::of(body);
     let research_id = fields.required("research_id", ParticipantId::try_from);
     let code = fields.optional("access_code", access_code);
     if code.is_none() && app.settings.login_mode == LoginMode::Code && research_id.is_some() {
         fields.reject("access_code", "is required");
     }
-    let research_id = fields.finish(research_id).map_err(answer)?;
-    app.logins.admit(address.ip(), &research_id).map_err(IntoResponse::into_response)?;
+    let research_id = fields.finish(research_id)?;
+    app.logins.admit(address.ip(), &research_id)?;
     match app.settings.login_mode {
-        LoginMode::Open => {
-            let enrol = Command::Enrol(research_id.clone());
-            app.committer.submit(enrol, origin).await.map_err(|failure| answer(failure.into()))?;
-        }
-        LoginMode::Enrolled | LoginMode::Code => app.check_known(&research_id, code).await.map_err(answer)?,
+        LoginMode::Open => drop(app.committer.submit(Command::Enrol(research_id.clone()), origin).await?),
+        LoginMode::Enrolled | LoginMode::Code => app.check_known(&research_id, code).await?,
     }
-    app.token_for(research_id).map_err(answer)
+    app.token_for(&research_id)
 }
 
 /// `POST /api/v1/auth/logout`: the token is dead everywhere, and its feeds close.
@@ -54,8 +50,10 @@ pub(crate) async fn logout(
         let detail = "An API key has no session to end; take it out of API_SECRET_KEY instead.";
         return Err(Problem::new(Kind::Forbidden, detail));
     };
-    let revoke = Command::Revoke(Revocation { token_id: grant.token_id, expires_at: grant.expires_at });
+    let revoke =
+        Command::Revoke(Revocation { token_id: grant.token_id.clone(), expires_at: grant.expires_at });
     let receipt = app.committer.submit(revoke, origin).await?;
+    app.authenticator.revocations().add(grant.token_id, grant.expires_at, Utc::now());
     Ok(stored(receipt.sequence, json!({"success": true})))
 }
 
@@ -72,7 +70,7 @@ impl App {
         if matches { Ok(()) } else { Err(wrong()) }
     }
 
-    fn token_for(&self, id: ParticipantId) -> Result<Response, Problem> {
+    fn token_for(&self, id: &ParticipantId) -> Result<Response, Problem> {
         let ttl = self.settings.token_ttl;
         let who = Who::Participant(id.clone());
         let token = self.authenticator.tokens().issue(&who, ttl, Utc::now()).map_err(Problem::internal)?;

@@ -67,7 +67,7 @@ impl Revocations {
         for entry in tail.next_batch(BATCH).await? {
             match entry.decode() {
                 Ok(Event::TokenRevoked(revocation)) => {
-                    self.add(revocation.token_id, revocation.expires_at, Utc::now())
+                    self.add(revocation.token_id, revocation.expires_at, Utc::now());
                 }
                 Ok(
                     Event::MessageRecorded(_)
@@ -77,14 +77,15 @@ impl Revocations {
                 ) => {}
                 // The projector parks it; a token event that cannot be read revokes nothing.
                 Err(error) => {
-                    tracing::warn!(sequence = entry.sequence, %error, "a token event cannot be read")
+                    tracing::warn!(sequence = entry.sequence, %error, "a token event cannot be read");
                 }
             }
         }
         Ok(())
     }
 
-    fn add(&self, token_id: String, expires_at: DateTime<Utc>, now: DateTime<Utc>) {
+    /// Takes in one revocation; whoever writes it to the log need not wait to read it there.
+    pub fn add(&self, token_id: String, expires_at: DateTime<Utc>, now: DateTime<Utc>) {
         if expires_at < now {
             return;
         }

@@ -133,9 +133,9 @@ impl Tokens {
     /// [`BadToken::Expired`] or [`BadToken::Invalid`].
     pub fn check(&self, token: &str) -> Result<Grant, BadToken> {
         let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
-            .map_err(|error| match error.kind() {
-                jsonwebtoken::errors::ErrorKind::ExpiredSignature => BadToken::Expired,
-                _ => BadToken::Invalid,
+            .map_err(|error| {
+                let expired = matches!(error.kind(), jsonwebtoken::errors::ErrorKind::ExpiredSignature);
+                if expired { BadToken::Expired } else { BadToken::Invalid }
             })?
             .claims;
         let who = match (claims.role.as_str(), claims.company) {

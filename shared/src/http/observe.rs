@@ -24,7 +24,7 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut response = next.run(request).await;
-    let problem = response.extensions_mut().remove::<Problem>().or_else(|| bare(response.status()));
+    let problem = response.extensions_mut().remove::<Problem>().or_else(|| bare(&response));
     if let Some(problem) = &problem {
         response = render(problem, &origin.request_id, response.headers());
     }
@@ -47,14 +47,20 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
             cause = problem.cause.as_deref(), "request refused"
         ),
         None => {
-            tracing::info!(%method, route, status, milliseconds, request_id, sequence, "request answered")
+            tracing::info!(%method, route, status, milliseconds, request_id, sequence, "request answered");
         }
     }
     response
 }
 
-/// The problem for an error that the router's own extractors answered, which know no problems.
-fn bare(status: StatusCode) -> Option<Problem> {
+/// The problem for an error that the router's own extractors answered, which know no problems. An error with a JSON
+/// body was meant as it is: a health report.
+fn bare(response: &Response) -> Option<Problem> {
+    let json = HeaderValue::from_static("application/json");
+    if response.headers().get(header::CONTENT_TYPE) == Some(&json) {
+        return None;
+    }
+    let status = response.status();
     if status.is_client_error() {
         return Some(Problem::new(
             Kind::BadRequest,
@@ -88,13 +94,18 @@ fn traceparent(headers: &HeaderMap) -> Option<String> {
 fn render(problem: &Problem, request_id: &str, given: &HeaderMap) -> Response {
     let mut response = (problem.kind.parts().0, problem.document(request_id).to_string()).into_response();
     let headers = response.headers_mut();
-    // What a handler or the router set beside the problem stays: Allow, RateLimit-*.
+    // What a handler or the router set beside the problem stays, such as Allow.
     for (name, value) in given.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH) {
         headers.insert(name, value.clone());
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if let Some(wait) = problem.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds(wait)));
+        if let Some(limit) = problem.limit {
+            headers.insert("ratelimit-limit", HeaderValue::from(limit));
+            headers.insert("ratelimit-remaining", HeaderValue::from(0));
+            headers.insert("ratelimit-reset", HeaderValue::from(retry_after_seconds(wait)));
+        }
     }
     if problem.kind == Kind::Unauthenticated {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
