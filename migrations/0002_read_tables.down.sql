@@ -1,0 +1,1 @@
+DROP SCHEMA read_v1 CASCADE;

@@ -1,0 +1,1 @@
+DROP FUNCTION turnlog.owner_of(text);

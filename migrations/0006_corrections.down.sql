@@ -1,0 +1,1 @@
+DROP INDEX read_v1.messages_corrected;

@@ -1,0 +1,216 @@
+//! Rows to SQL: one statement for each table, whatever the number of rows. Every statement gives the same
+//! tables when it is run again, and older knowledge never replaces newer.
+
+use std::collections::HashSet;
+
+use sqlx::PgConnection;
+
+use crate::rows::{Changes, ConversationRow, MessageRow, ParkedRow, ParticipantRow};
+
+/// Writes everything but the checkpoint. The caller holds the transaction.
+pub(crate) async fn rows(connection: &mut PgConnection, changes: &Changes<'_>) -> Result<(), sqlx::Error> {
+    if !changes.messages.is_empty() {
+        messages(connection, &changes.messages).await?;
+    }
+    if !changes.corrections.is_empty() {
+        corrections(connection, &changes.corrections).await?;
+    }
+    if !changes.conversations.is_empty() {
+        conversations(connection, &changes.conversations).await?;
+    }
+    for once_each in runs(&changes.participants) {
+        participants(connection, once_each).await?;
+    }
+    if !changes.parked.is_empty() {
+        parked(connection, &changes.parked).await?;
+    }
+    Ok(())
+}
+
+/// Moves the checkpoint, if it still stands where this projector left it; `false` when another one moved it.
+pub(crate) async fn checkpoint(
+    connection: &mut PgConnection,
+    epoch: &str,
+    from: i64,
+    to: i64,
+) -> Result<bool, sqlx::Error> {
+    let moved = sqlx::query!(
+        "UPDATE checkpoint SET last_sequence = $1, updated_at = now()
+         WHERE name = 'read' AND last_sequence = $2 AND epoch = $3",
+        to,
+        from,
+        epoch
+    )
+    .execute(connection)
+    .await?;
+    Ok(moved.rows_affected() == 1)
+}
+
+/// One column of rows.
+fn column<'r, R, T>(rows: &'r [R], value: impl Fn(&'r R) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
+}
+
+async fn messages(connection: &mut PgConnection, rows: &[MessageRow<'_>]) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO messages (sequence, version_sequence, ordinal, said_at, recorded_at, said_offset,
+                               conversation, participant_id, message_id, role, provider, content)
+         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[],
+                              $6::integer[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
+                              $12::text[])
+         ON CONFLICT (sequence) DO NOTHING",
+        &column(rows, |row| row.sequence)[..],
+        &column(rows, |row| row.version_sequence)[..],
+        &column(rows, |row| row.ordinal)[..],
+        &column(rows, |row| row.said_at)[..],
+        &column(rows, |row| row.recorded_at)[..],
+        &column(rows, |row| row.said_offset)[..],
+        &column(rows, |row| row.conversation)[..] as &[&str],
+        &column(rows, |row| row.participant_id)[..] as &[Option<&str>],
+        &column(rows, |row| row.message_id)[..] as &[Option<&str>],
+        &column(rows, |row| row.role)[..] as &[&str],
+        &column(rows, |row| row.provider)[..] as &[&str],
+        &column(rows, |row| row.content)[..] as &[&str]
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn corrections(connection: &mut PgConnection, rows: &[MessageRow<'_>]) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE messages AS m
+         SET version_sequence = c.version_sequence, said_at = c.said_at, said_offset = c.said_offset,
+             role = c.role, content = c.content
+         FROM (SELECT DISTINCT ON (sequence, conversation) *
+               FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::timestamptz[], $5::integer[],
+                           $6::text[], $7::text[])
+                    AS version (sequence, version_sequence, conversation, said_at, said_offset, role, content)
+               ORDER BY sequence, conversation, version_sequence DESC) AS c
+         WHERE m.sequence = c.sequence AND m.conversation = c.conversation
+               AND m.version_sequence < c.version_sequence",
+        &column(rows, |row| row.sequence)[..],
+        &column(rows, |row| row.version_sequence)[..],
+        &column(rows, |row| row.conversation)[..] as &[&str],
+        &column(rows, |row| row.said_at)[..],
+        &column(rows, |row| row.said_offset)[..],
+        &column(rows, |row| row.role)[..] as &[&str],
+        &column(rows, |row| row.content)[..] as &[&str]
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn conversations(
+    connection: &mut PgConnection,
+    rows: &[ConversationRow<'_>],
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO conversations AS c (token, conversation_id, participant_id, provider, message_count,
+                                         first_sequence, last_sequence, started_at, last_message_at)
+         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
+                              $7::bigint[], $8::timestamptz[], $9::timestamptz[])
+         ON CONFLICT (token) DO UPDATE SET
+             participant_id = coalesce(c.participant_id, excluded.participant_id),
+             provider = CASE WHEN excluded.first_sequence < c.first_sequence
+                             THEN excluded.provider ELSE c.provider END,
+             message_count = greatest(c.message_count, excluded.message_count),
+             first_sequence = least(c.first_sequence, excluded.first_sequence),
+             last_sequence = greatest(c.last_sequence, excluded.last_sequence),
+             started_at = least(c.started_at, excluded.started_at),
+             last_message_at = greatest(c.last_message_at, excluded.last_message_at)",
+        &column(rows, |row| row.token)[..] as &[&str],
+        &column(rows, |row| row.conversation_id)[..] as &[&str],
+        &column(rows, |row| row.participant_id)[..] as &[Option<&str>],
+        &column(rows, |row| row.provider)[..] as &[&str],
+        &column(rows, |row| row.message_count)[..],
+        &column(rows, |row| row.first_sequence)[..],
+        &column(rows, |row| row.last_sequence)[..],
+        &column(rows, |row| row.started_at)[..],
+        &column(rows, |row| row.last_message_at)[..]
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn participants(connection: &mut PgConnection, rows: &[ParticipantRow<'_>]) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO participants AS p (token, participant_id, name, age, location, enrolled_at, updated_at)
+         SELECT *, said.at FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::text[],
+                                       $6::timestamptz[]) AS said (token, id, name, age, location, at)
+         ON CONFLICT (token) DO UPDATE SET
+             name = coalesce(excluded.name, p.name),
+             age = coalesce(excluded.age, p.age),
+             location = coalesce(excluded.location, p.location),
+             enrolled_at = least(p.enrolled_at, excluded.enrolled_at),
+             updated_at = greatest(p.updated_at, excluded.updated_at)",
+        &column(rows, |row| row.token)[..] as &[&str],
+        &column(rows, |row| row.participant_id)[..] as &[&str],
+        &column(rows, |row| row.name)[..] as &[Option<&str>],
+        &column(rows, |row| row.age)[..] as &[Option<i32>],
+        &column(rows, |row| row.location)[..] as &[Option<&str>],
+        &column(rows, |row| row.stored_at)[..]
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Cuts rows so that none of the parts names a participant twice: one statement cannot write a row twice, and
+/// the order matters.
+fn runs<'r, 'a>(rows: &'r [ParticipantRow<'a>]) -> Vec<&'r [ParticipantRow<'a>]> {
+    let (mut runs, mut start, mut named) = (Vec::new(), 0, HashSet::new());
+    for (index, row) in rows.iter().enumerate() {
+        if !named.insert(row.token) {
+            runs.push(&rows[start..index]);
+            start = index;
+            named = HashSet::from([row.token]);
+        }
+    }
+    if start < rows.len() {
+        runs.push(&rows[start..]);
+    }
+    runs
+}
+
+async fn parked(connection: &mut PgConnection, rows: &[ParkedRow]) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO parked AS p (sequence, subject, event_type, event_id, reason)
+         SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[])
+         ON CONFLICT (sequence) DO UPDATE SET
+             reason = excluded.reason, attempts = p.attempts + 1, state = 'parked', updated_at = now()",
+        &column(rows, |row| row.sequence)[..],
+        &column(rows, |row| row.subject.as_str())[..] as &[&str],
+        &column(rows, |row| row.event_type.as_str())[..] as &[&str],
+        &column(rows, |row| row.event_id.as_str())[..] as &[&str],
+        &column(rows, |row| row.reason.as_str())[..] as &[&str]
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_run_names_a_participant_twice_and_the_order_stays() {
+        let rows: Vec<_> = ["a", "b", "a", "c", "b", "b"]
+            .map(|token| ParticipantRow {
+                token,
+                participant_id: token,
+                name: None,
+                age: None,
+                location: None,
+                stored_at: chrono::DateTime::UNIX_EPOCH,
+            })
+            .into();
+        let cut: Vec<String> =
+            runs(&rows).into_iter().map(|run| run.iter().map(|row| row.token).collect()).collect();
+        assert_eq!(cut, ["ab", "acb", "b"]);
+        assert!(runs(&[]).is_empty());
+    }
+}

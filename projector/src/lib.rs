@@ -1,0 +1,57 @@
+#![doc = include_str!("../README.md")]
+
+mod apply;
+mod database;
+mod fold;
+mod intake;
+mod lead;
+pub mod migrate;
+pub mod parked;
+mod rows;
+mod run;
+mod status;
+
+use axum::Router;
+use shared::config::{DatabaseSettings, NatsSettings};
+use shared::health::Health;
+use shared::http::{Lifecycle, Service};
+use shared::log::Log;
+
+pub use database::DatabaseError;
+pub use run::ProjectorError;
+pub use status::{Status, status};
+
+/// What the projector needs.
+#[derive(Debug, Clone)]
+pub struct ProjectorSettings {
+    /// The log.
+    pub nats: NatsSettings,
+    /// The read tables; their migrations must have run.
+    pub database: DatabaseSettings,
+}
+
+/// Connects and makes the loop that keeps the read tables up with the log.
+///
+/// A database that is down is waited for by the loop; one that refuses this program, or was not migrated, is
+/// an error.
+///
+/// # Errors
+/// [`ProjectorError`], when the log cannot be reached or the database cannot be used.
+pub async fn start(
+    settings: ProjectorSettings,
+    health: &Health,
+    lifecycle: Lifecycle,
+) -> Result<Service, ProjectorError> {
+    let database = database::Database::new(&settings.database)?;
+    run::check(&database).await?;
+    let log = Log::open(&settings.nats, "projector").await?;
+    let (probed, pool) = (log.clone(), database.pool());
+    health.dependency("nats", move || Box::pin(std::future::ready(probed.is_connected())));
+    health.dependency("database", move || {
+        let pool = pool.clone();
+        Box::pin(async move { sqlx::query("SELECT 1").execute(&pool).await.is_ok() })
+    });
+    let projector = run::Projector::new(log, database, health.follow("projector"));
+    let work = Box::pin(async move { projector.run(lifecycle.drained).await.map_err(Into::into) });
+    Ok(Service { name: "projector", routes: Router::new(), work })
+}

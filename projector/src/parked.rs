@@ -1,0 +1,244 @@
+//! Events that could not be folded, for operators: list, show, retry, drop.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use shared::config::DatabaseSettings;
+use shared::envelope::Entry;
+use shared::events::Event;
+use shared::log::{Log, LogError};
+use sqlx::{Connection, PgConnection};
+
+use crate::apply;
+use crate::database::{DatabaseError, Nature, connect, impersonal, nature};
+use crate::fold::fold;
+use crate::intake::Item;
+use crate::rows::{Changes, ParkedRow, number};
+
+/// Why an operator's command did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum ParkedError {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// There is no such parked event.
+    #[error("event {0} is not parked: turnlog parked list names those that are")]
+    Unknown(u64),
+    /// It is parked, but no longer in the log.
+    #[error("event {0} is no longer in the log: drop it")]
+    Gone(u64),
+}
+
+impl From<sqlx::Error> for ParkedError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// An event that was set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedEvent {
+    /// Its place in the log.
+    pub sequence: u64,
+    /// Its subject.
+    pub subject: String,
+    /// Its type, as its header says.
+    pub event_type: String,
+    /// Its id.
+    pub event_id: String,
+    /// Why it could not be folded; nothing personal.
+    pub reason: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Whether somebody gave it up.
+    pub dropped: bool,
+    /// When it was first set aside.
+    pub parked_at: DateTime<Utc>,
+    /// When it was last tried, or given up.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// How a retry ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in the tables now and no longer parked.
+    Applied,
+    /// It still cannot be folded, for this reason.
+    StillParked(String),
+}
+
+/// What is parked or dropped, oldest first, at most `most`, after the sequence `after`.
+///
+/// # Errors
+/// [`DatabaseError`].
+pub async fn list(
+    database: &DatabaseSettings,
+    after: u64,
+    most: u32,
+) -> Result<Vec<ParkedEvent>, DatabaseError> {
+    let mut connection = connect(database).await?;
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT sequence, subject, event_type, event_id, reason, attempts, state, parked_at, updated_at
+         FROM parked WHERE sequence > $1 ORDER BY sequence LIMIT $2",
+        number(after),
+        i64::from(most)
+    )
+    .fetch_all(&mut connection)
+    .await?;
+    Ok(rows.into_iter().map(ParkedEvent::from).collect())
+}
+
+/// One of them, with its entry in the log, if that is still there.
+///
+/// # Errors
+/// [`ParkedError`].
+pub async fn show(
+    database: &DatabaseSettings,
+    log: &Log,
+    sequence: u64,
+) -> Result<(ParkedEvent, Option<Entry>), ParkedError> {
+    let mut connection = connect(database).await?;
+    let event = find(&mut connection, sequence).await?;
+    Ok((event, log.get(sequence).await?))
+}
+
+/// Tries one again: after an upgrade, or after what hindered it was mended. Its rows end as if it had never
+/// been parked.
+///
+/// # Errors
+/// [`ParkedError`].
+pub async fn retry(database: &DatabaseSettings, log: &Log, sequence: u64) -> Result<Outcome, ParkedError> {
+    let mut connection = connect(database).await?;
+    find(&mut connection, sequence).await?;
+    let entry = log.get(sequence).await?.ok_or(ParkedError::Gone(sequence))?;
+    let target = Item::from(entry);
+    let tried = apply_again(&mut connection, log, &target).await;
+    let reason = match (tried, &target.event) {
+        (Ok(()), Ok(_)) => return Ok(Outcome::Applied),
+        (_, Err(unreadable)) => unreadable.reason.clone(),
+        (Err(ParkedError::Database(DatabaseError::Statement(error))), Ok(_))
+            if nature(&error) == Nature::Data =>
+        {
+            impersonal(&error)
+        }
+        (Err(error), Ok(_)) => return Err(error),
+    };
+    let parked = vec![ParkedRow::of(&target, &reason)];
+    apply::rows(&mut connection, &Changes { parked, ..Changes::default() }).await?;
+    Ok(Outcome::StillParked(reason))
+}
+
+/// Tries all that are not dropped, oldest first.
+///
+/// # Errors
+/// The first [`ParkedError`]; those before it are done.
+pub async fn retry_all(database: &DatabaseSettings, log: &Log) -> Result<Vec<(u64, Outcome)>, ParkedError> {
+    let mut connection = connect(database).await?;
+    let sequences =
+        sqlx::query_scalar!("SELECT sequence FROM parked WHERE state = 'parked' ORDER BY sequence")
+            .fetch_all(&mut connection)
+            .await?;
+    let mut outcomes = Vec::with_capacity(sequences.len());
+    for sequence in sequences.into_iter().map(i64::unsigned_abs) {
+        outcomes.push((sequence, retry(database, log, sequence).await?));
+    }
+    Ok(outcomes)
+}
+
+/// Gives one up: it is kept, but no longer counts as a fault.
+///
+/// # Errors
+/// [`ParkedError`].
+pub async fn drop(database: &DatabaseSettings, sequence: u64) -> Result<(), ParkedError> {
+    let mut connection = connect(database).await?;
+    let found = sqlx::query!(
+        "UPDATE parked SET state = 'dropped', updated_at = now() WHERE sequence = $1",
+        number(sequence)
+    )
+    .execute(&mut connection)
+    .await?;
+    if found.rows_affected() == 1 { Ok(()) } else { Err(ParkedError::Unknown(sequence)) }
+}
+
+struct Row {
+    sequence: i64,
+    subject: String,
+    event_type: String,
+    event_id: String,
+    reason: String,
+    attempts: i32,
+    state: String,
+    parked_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl From<Row> for ParkedEvent {
+    fn from(row: Row) -> Self {
+        Self {
+            sequence: row.sequence.unsigned_abs(),
+            subject: row.subject,
+            event_type: row.event_type,
+            event_id: row.event_id,
+            reason: row.reason,
+            attempts: row.attempts.unsigned_abs(),
+            dropped: row.state == "dropped",
+            parked_at: row.parked_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+async fn find(connection: &mut PgConnection, sequence: u64) -> Result<ParkedEvent, ParkedError> {
+    let row = sqlx::query_as!(
+        Row,
+        "SELECT sequence, subject, event_type, event_id, reason, attempts, state, parked_at, updated_at
+         FROM parked WHERE sequence = $1",
+        number(sequence)
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(ParkedEvent::from).ok_or(ParkedError::Unknown(sequence))
+}
+
+/// Applies one event, and after it those that were folded without it and would have changed what it writes.
+async fn apply_again(connection: &mut PgConnection, log: &Log, target: &Item) -> Result<(), ParkedError> {
+    let Ok(event) = &target.event else { return Ok(()) };
+    let mut transaction = connection.begin().await?;
+    // While this is held the projector cannot commit, so nothing comes between reading the log and writing
+    // the rows.
+    let reached = sqlx::query_scalar!("SELECT last_sequence FROM checkpoint WHERE name = 'read' FOR UPDATE")
+        .fetch_one(&mut *transaction)
+        .await?
+        .unsigned_abs();
+    let set_aside = sqlx::query_scalar!("SELECT sequence FROM parked").fetch_all(&mut *transaction).await?;
+    let set_aside = HashSet::<i64>::from_iter(set_aside);
+    let mut later = Vec::new();
+    log.read(&event.subject(), target.sequence, |entry| {
+        let folded = entry.sequence <= reached && !set_aside.contains(&number(entry.sequence));
+        let item = Item::from(entry);
+        if folded && item.event.as_ref().is_ok_and(|event| follows(target.sequence, event)) {
+            later.push(item);
+        }
+    })
+    .await?;
+    apply::rows(&mut transaction, &fold(std::slice::from_ref(target))).await?;
+    apply::rows(&mut transaction, &fold(&later)).await?;
+    sqlx::query!("DELETE FROM parked WHERE sequence = $1", number(target.sequence))
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Whether a later event of the same subject writes over what the event at `sequence` writes.
+fn follows(sequence: u64, later: &Event) -> bool {
+    match later {
+        Event::MessageCorrected(correction) => correction.first_sequence == sequence,
+        Event::ParticipantEnrolled(_) | Event::ParticipantUpdated(_) => true,
+        Event::MessageRecorded(_) | Event::TokenRevoked(_) => false,
+    }
+}

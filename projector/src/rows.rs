@@ -1,0 +1,97 @@
+//! What is to be written: rows as the tables have them, borrowed from the events.
+
+use chrono::{DateTime, Utc};
+
+use crate::intake::Item;
+
+/// Characters of a header that are kept with a parked event.
+const MAX_PARKED_TEXT: usize = 300;
+
+/// What a run of entries does to the tables. Rows are borrowed from the entries.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Changes<'a> {
+    /// The last entry's sequence.
+    pub(crate) last: u64,
+    /// Messages that are new, in the order of their sequence.
+    pub(crate) messages: Vec<MessageRow<'a>>,
+    /// Newer versions of messages, in the order of their version; the table takes each message's newest.
+    pub(crate) corrections: Vec<MessageRow<'a>>,
+    /// What the messages mean for their conversations, one row for each.
+    pub(crate) conversations: Vec<ConversationRow<'a>>,
+    /// What was said of participants, in order.
+    pub(crate) participants: Vec<ParticipantRow<'a>>,
+    /// What could not be read.
+    pub(crate) parked: Vec<ParkedRow>,
+}
+
+/// A message as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct MessageRow<'a> {
+    pub(crate) sequence: i64,
+    pub(crate) version_sequence: i64,
+    pub(crate) ordinal: i64,
+    pub(crate) said_at: DateTime<Utc>,
+    pub(crate) said_offset: i32,
+    pub(crate) recorded_at: DateTime<Utc>,
+    pub(crate) conversation: &'a str,
+    pub(crate) participant_id: Option<&'a str>,
+    pub(crate) message_id: Option<&'a str>,
+    pub(crate) role: &'static str,
+    pub(crate) provider: &'static str,
+    pub(crate) content: &'a str,
+}
+
+/// What is known of a conversation from these entries alone; the table joins it with what it knew.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ConversationRow<'a> {
+    pub(crate) token: &'a str,
+    pub(crate) conversation_id: &'a str,
+    pub(crate) participant_id: Option<&'a str>,
+    pub(crate) provider: &'static str,
+    pub(crate) message_count: i64,
+    pub(crate) first_sequence: i64,
+    pub(crate) last_sequence: i64,
+    pub(crate) started_at: DateTime<Utc>,
+    pub(crate) last_message_at: DateTime<Utc>,
+}
+
+/// What one event says of a participant; absent means unchanged.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ParticipantRow<'a> {
+    pub(crate) token: &'a str,
+    pub(crate) participant_id: &'a str,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) age: Option<i32>,
+    pub(crate) location: Option<&'a str>,
+    pub(crate) stored_at: DateTime<Utc>,
+}
+
+/// An event that is set aside.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ParkedRow {
+    pub(crate) sequence: i64,
+    pub(crate) subject: String,
+    pub(crate) event_type: String,
+    pub(crate) event_id: String,
+    pub(crate) reason: String,
+}
+
+impl ParkedRow {
+    /// Sets an event aside.
+    pub(crate) fn of(item: &Item, reason: &str) -> Self {
+        // Whoever wrote the event chose these: they must not make the parking fail as well.
+        let sane = |text: &str| text.chars().filter(|c| *c != '\0').take(MAX_PARKED_TEXT).collect();
+        Self {
+            sequence: number(item.sequence),
+            subject: sane(&item.subject),
+            event_type: sane(item.event_type()),
+            event_id: sane(&item.event_id),
+            reason: sane(reason),
+        }
+    }
+}
+
+/// A sequence or count as Postgres holds it. The log cannot reach the limit: it is 9 quintillion.
+pub(crate) fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
