@@ -1,0 +1,171 @@
+//! Rooms by conversation: who is listening where.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::frame::Frame;
+use super::queue::{Closing, Queue};
+use crate::limits::SHARDS;
+
+type Shard = HashMap<Box<str>, Room>;
+
+/// All rooms of this process.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    shards: Vec<Mutex<Shard>>,
+    position: AtomicU64,
+}
+
+/// The feeds of one conversation, and how many messages it has as far as any of them knows.
+#[derive(Debug, Default)]
+struct Room {
+    total: u64,
+    queues: Vec<Arc<Queue>>,
+}
+
+/// A place in a room; given up when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    hub: Arc<Hub>,
+    token: Box<str>,
+    queue: Arc<Queue>,
+}
+
+impl Hub {
+    /// With no rooms, following the log from `position`.
+    pub(crate) fn new(position: u64) -> Arc<Self> {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Arc::new(Self { shards, position: AtomicU64::new(position) })
+    }
+
+    /// Takes a seat in the room of a conversation's token: from here on its frames queue.
+    pub(crate) fn join(self: &Arc<Self>, token: &str, token_id: Option<&str>) -> Seat {
+        let queue = Arc::new(Queue::new(token_id));
+        self.shard(token).entry(token.into()).or_default().queues.push(Arc::clone(&queue));
+        Seat { hub: Arc::clone(self), token: token.into(), queue }
+    }
+
+    /// Says how far the log was read, before anything of it is published: whoever takes a seat and then asks
+    /// for the position either finds an entry within it, or will find the entry's frame in the queue.
+    pub(crate) fn advance(&self, position: u64) {
+        self.position.store(position, Ordering::SeqCst);
+    }
+
+    /// How far the log was read.
+    pub(crate) fn position(&self) -> u64 {
+        self.position.load(Ordering::SeqCst)
+    }
+
+    /// How many messages a conversation has, as far as its room knows; `None` where nobody listens.
+    pub(crate) fn total(&self, token: &str) -> Option<u64> {
+        self.shard(token).get(token).map(|room| room.total)
+    }
+
+    /// Hands a frame to everybody in a room; answers how many queues overflowed.
+    pub(crate) fn publish(&self, token: &str, frame: &Arc<Frame>) -> usize {
+        let mut shard = self.shard(token);
+        let Some(room) = shard.get_mut(token) else { return 0 };
+        room.total = room.total.max(frame.total());
+        room.queues.iter().filter(|queue| !queue.push(frame)).count()
+    }
+
+    /// Closes the feeds of tokens that `gone` names.
+    pub(crate) fn close_revoked(&self, gone: impl Fn(&str) -> bool) {
+        self.each(|queue| {
+            if queue.token_id().is_some_and(&gone) {
+                queue.close(Closing::Revoked);
+            }
+        });
+    }
+
+    /// Closes every feed.
+    pub(crate) fn close_all(&self) {
+        self.each(|queue| queue.close(Closing::Stopping));
+    }
+
+    fn each(&self, act: impl Fn(&Queue)) {
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.values().flat_map(|room| &room.queues).for_each(|queue| act(queue));
+        }
+    }
+
+    /// A token is a hash already: its last character picks the shard.
+    fn shard(&self, token: &str) -> MutexGuard<'_, Shard> {
+        let byte = token.bytes().last().map_or(0, usize::from);
+        self.shards[byte & (SHARDS - 1)].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// What waits for this feed.
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Tells the room how many messages there are.
+    pub(crate) fn know_total(&self, total: u64) {
+        if let Some(room) = self.hub.shard(&self.token).get_mut(&self.token) {
+            room.total = room.total.max(total);
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut shard = self.hub.shard(&self.token);
+        let Some(room) = shard.get_mut(&self.token) else { return };
+        if let Some(place) = room.queues.iter().position(|queue| Arc::ptr_eq(queue, &self.queue)) {
+            room.queues.swap_remove(place);
+        }
+        if room.queues.is_empty() {
+            shard.remove(&self.token);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::queue::tests::{frame, next};
+    use super::*;
+
+    #[test]
+    fn a_room_is_there_while_somebody_sits_in_it() {
+        let hub = Hub::new(0);
+        assert_eq!(hub.total("t1"), None);
+        let (one, two) = (hub.join("t1", None), hub.join("t1", None));
+        one.know_total(7);
+        drop(one);
+        assert_eq!(hub.total("t1"), Some(7));
+        drop(two);
+        assert_eq!(hub.total("t1"), None);
+        assert!(hub.shards.iter().all(|shard| shard.lock().unwrap().is_empty()));
+    }
+
+    #[test]
+    fn a_frame_reaches_its_room_alone_and_a_slow_reader_costs_nobody_else() {
+        let hub = Hub::new(0);
+        let (slow, good, other) = (hub.join("t1", None), hub.join("t1", None), hub.join("t2", None));
+        let frame = frame(1, &"x".repeat(700_000));
+        assert_eq!(hub.publish("t1", &frame), 0);
+        assert!(next(good.queue()).is_some());
+        assert_eq!(hub.publish("t1", &frame), 1);
+        assert_eq!(next(slow.queue()), Some(Err(Closing::TooSlow)));
+        assert!(matches!(next(good.queue()), Some(Ok(_))));
+        assert_eq!(next(other.queue()), None);
+    }
+
+    #[test]
+    fn a_revocation_closes_the_feeds_of_its_token_and_a_stop_all() {
+        let hub = Hub::new(0);
+        let (gone, stays, service) =
+            (hub.join("t1", Some("a")), hub.join("t1", Some("b")), hub.join("t2", None));
+        hub.close_revoked(|token_id| token_id == "a");
+        assert_eq!(next(gone.queue()), Some(Err(Closing::Revoked)));
+        assert_eq!(next(stays.queue()), None);
+        hub.close_all();
+        assert_eq!(next(stays.queue()), Some(Err(Closing::Stopping)));
+        assert_eq!(next(service.queue()), Some(Err(Closing::Stopping)));
+    }
+}

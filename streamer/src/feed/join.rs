@@ -1,0 +1,271 @@
+//! How a feed joins, in a fixed order: take a seat, note how far the tail has come, read the tables as they
+//! are at least there, then go on with what queued meanwhile. Nothing is missed in between and nothing comes
+//! twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use shared::auth::{Identity, Revocations};
+use shared::ids::ConversationId;
+use shared::limits::READ_WAIT;
+use shared::log::{Log, LogError};
+use shared::problem::{Kind, Problem};
+use shared::subjects::Subject;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::frame::{Change, Seen, drafts};
+use super::hub::Hub;
+use super::id::{self, LastId, Lost};
+use super::sse::{self, Wire};
+use super::{Clock, Feed, Open};
+use crate::access::Rule;
+use crate::tables::{ReadError, Reading, Tables};
+use crate::view::{ConversationView, MessageView};
+
+/// What feeds are made of and fed by.
+#[derive(Debug)]
+pub(crate) struct Feeds {
+    /// The rooms.
+    pub(crate) hub: Arc<Hub>,
+    /// What came before.
+    pub(crate) tables: Tables,
+    /// How far it all goes.
+    pub(crate) log: Log,
+    /// How frames are written.
+    pub(crate) wire: Wire,
+    /// How often an idle feed says that it is alive.
+    pub(crate) heartbeat: Duration,
+    /// Tokens that were given up.
+    pub(crate) revocations: Revocations,
+    /// The process stops.
+    pub(crate) stopping: CancellationToken,
+}
+
+/// Who wants which feed, and from where.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    /// Who.
+    pub(crate) identity: Identity,
+    /// Which conversation.
+    pub(crate) conversation: ConversationId,
+    /// The id of the last frame that the client got.
+    pub(crate) last_id: Option<String>,
+    /// The tables must have come this far.
+    pub(crate) after: u64,
+}
+
+/// Where a feed begins.
+enum Start {
+    Fresh,
+    After(u64),
+    Reset(Lost),
+}
+
+/// What a feed says first, and what the client has seen with it.
+struct Opening {
+    bytes: Bytes,
+    seen: Seen,
+}
+
+impl Feeds {
+    /// Opens a feed.
+    ///
+    /// # Errors
+    /// 403, 404, and 503 when the tables or the log cannot be asked or are too far behind.
+    pub(crate) async fn join(&self, wish: Wish, may_read: Rule) -> Result<Feed, Problem> {
+        let started = Instant::now();
+        let subject = Subject::conversation(&wish.conversation);
+        let (token_id, expires_at) = match &wish.identity {
+            Identity::Service => (None, None),
+            Identity::Person(grant) => (Some(grant.token_id.as_str()), Some(grant.expires_at)),
+        };
+        let seat = self.hub.join(subject.token(), token_id);
+        let tail = self.hub.position();
+        self.still_open(token_id)?;
+        let start = self.start(wish.last_id.as_deref(), tail).await?;
+        let deadline = started + READ_WAIT;
+        let mut reading = self.reading(&wish, may_read, subject.token(), tail, deadline).await?;
+        let opening = self.opening(&mut reading, start).await?;
+        seat.know_total(opening.seen.total);
+        metrics::histogram!("turnlog_feed_join_seconds").record(started.elapsed().as_secs_f64());
+        Ok(Feed {
+            conversation_id: wish.conversation.as_str().into(),
+            seat,
+            seen: opening.seen,
+            wire: self.wire.clone(),
+            opening: Some(opening.bytes),
+            clock: Clock::new(self.heartbeat, expires_at),
+            over: false,
+            open: Open::new(),
+        })
+    }
+
+    /// A revocation or a stop between the check of the credential and the seat would have found no feed to
+    /// close.
+    fn still_open(&self, token_id: Option<&str>) -> Result<(), Problem> {
+        if token_id.is_some_and(|id| self.revocations.contains(id)) {
+            return Err(Problem::new(Kind::Unauthenticated, "The token was revoked; log in again."));
+        }
+        if self.stopping.is_cancelled() {
+            return Err(Problem::unavailable("The service is stopping; reconnect.", "joined while stopping"));
+        }
+        Ok(())
+    }
+
+    /// An id past our tail may have come from a streamer that was ahead of us: only the log knows its own
+    /// end.
+    async fn start(&self, last_id: Option<&str>, tail: u64) -> Result<Start, Problem> {
+        let Some(text) = last_id else { return Ok(Start::Fresh) };
+        Ok(match id::parse(text, self.wire.epoch()) {
+            LastId::Lost(lost) => Start::Reset(lost),
+            LastId::Seen(sequence) if sequence <= tail => Start::After(sequence),
+            LastId::Seen(sequence) if sequence <= self.end().await? => Start::After(sequence),
+            LastId::Seen(_) => Start::Reset(Lost::Future),
+        })
+    }
+
+    async fn end(&self) -> Result<u64, Problem> {
+        let extent = self.log.extent().await;
+        extent.map(|extent| extent.last).map_err(|error: LogError| {
+            Problem::unavailable("The log does not answer for now; try again in a moment.", error)
+        })
+    }
+
+    /// A reading of the tables at `tail` or later. A conversation that is not there may be one whose first
+    /// message was acknowledged a moment ago: that is certain only where the tables have all that the log
+    /// had.
+    async fn reading(
+        &self,
+        wish: &Wish,
+        may_read: Rule,
+        token: &str,
+        tail: u64,
+        deadline: Instant,
+    ) -> Result<Reading, Problem> {
+        let at_least = tail.max(wish.after);
+        match self.tables.open_at(&wish.identity, token, may_read, at_least, deadline).await {
+            Err(ReadError::NotFound) => {
+                let at_least = at_least.max(self.end().await?);
+                Ok(self.tables.open_at(&wish.identity, token, may_read, at_least, deadline).await?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    async fn opening(&self, reading: &mut Reading, start: Start) -> Result<Opening, ReadError> {
+        let read_to = reading.position();
+        let mut bytes = BytesMut::from(&sse::preamble()[..]);
+        let (up_to, total) = match start {
+            Start::Fresh => {
+                let conversation = reading.conversation().await?;
+                bytes.extend_from_slice(&self.initial(&conversation, read_to));
+                (read_to, conversation.total_messages)
+            }
+            Start::Reset(lost) => {
+                let conversation = reading.conversation().await?;
+                bytes.extend_from_slice(&self.wire.reset(&conversation.conversation_id, lost));
+                bytes.extend_from_slice(&self.initial(&conversation, read_to));
+                (read_to, conversation.total_messages)
+            }
+            Start::After(sequence) => {
+                let (head, messages) = reading.messages_after(sequence).await?;
+                let id: Arc<str> = head.conversation_id.into();
+                for frame in replay(&self.wire, &id, messages, sequence, head.total_messages) {
+                    bytes.extend_from_slice(&frame);
+                }
+                (read_to.max(sequence), head.total_messages)
+            }
+        };
+        Ok(Opening { bytes: bytes.freeze(), seen: Seen { up_to, total } })
+    }
+
+    fn initial(&self, conversation: &ConversationView, read_to: u64) -> Bytes {
+        let newest = conversation.messages.iter().map(|message| message.version).max();
+        self.wire.initial(newest.unwrap_or(read_to), conversation)
+    }
+}
+
+/// Frames for a client that has everything up to `after`, of the messages that are newer or were corrected
+/// since.
+///
+/// A message that came and was corrected since is a new one with its newest content. Only the last frame's id
+/// covers such a correction: a client that is cut off before it is told of the correction again, rather than
+/// never.
+pub(super) fn replay(
+    wire: &Wire,
+    conversation_id: &Arc<str>,
+    messages: Vec<MessageView>,
+    after: u64,
+    total: u64,
+) -> Vec<Bytes> {
+    let newest = messages.iter().map(|message| message.version).max();
+    let fresh = messages.iter().filter(|message| message.sequence > after).count() as u64;
+    let mut changes: Vec<_> =
+        messages
+            .into_iter()
+            .map(|message| {
+                if message.sequence > after { Change::Recorded(message) } else { Change::Corrected(message) }
+            })
+            .collect();
+    changes.sort_by_key(Change::position);
+    let mut drafts = drafts(changes);
+    if let (Some(last), Some(newest)) = (drafts.last_mut(), newest) {
+        last.reaches(newest);
+    }
+    let mut before = total.saturating_sub(fresh);
+    drafts
+        .into_iter()
+        .map(|draft| {
+            let frame = draft.encode(wire, conversation_id, before);
+            before = frame.total();
+            frame.encoded().clone()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::tests::message;
+
+    /// Event, id and total of each frame.
+    fn said(messages: Vec<MessageView>, after: u64, total: u64) -> Vec<(String, String, u64)> {
+        replay(&Wire::new("e"), &"conv_1".into(), messages, after, total)
+            .iter()
+            .map(|bytes| {
+                let lines: Vec<_> = std::str::from_utf8(bytes).unwrap().lines().collect();
+                let data: serde_json::Value = serde_json::from_str(&lines[2]["data: ".len()..]).unwrap();
+                let total = data["total_messages"].as_u64().unwrap();
+                (lines[0]["event: ".len()..].to_owned(), lines[1]["id: ".len()..].to_owned(), total)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn nothing_new_is_nothing_said() {
+        assert!(said(vec![], 9, 3).is_empty());
+    }
+
+    #[test]
+    fn what_came_since_is_one_frame_and_older_corrections_stand_where_the_log_has_them() {
+        let frame = |name: &str, id: &str, total| (name.to_owned(), id.to_owned(), total);
+        assert_eq!(
+            said(vec![message(4, 8, 2), message(7, 7, 4), message(9, 9, 5)], 5, 5),
+            [
+                frame("new_messages", "e-7", 4),
+                frame("message_corrected", "e-8", 4),
+                frame("new_messages", "e-9", 5)
+            ]
+        );
+    }
+
+    #[test]
+    fn the_last_id_covers_the_corrections_of_what_is_new() {
+        assert_eq!(
+            said(vec![message(7, 12, 4), message(9, 9, 5)], 5, 5),
+            [("new_messages".into(), "e-12".into(), 5)]
+        );
+    }
+}

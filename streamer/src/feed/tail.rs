@@ -1,0 +1,160 @@
+//! The one tail of the log: what it brings goes to the rooms that somebody sits in.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use shared::envelope::Entry;
+use shared::events::Event;
+use shared::health::Progress;
+use shared::log::{LogError, Tail};
+
+use super::frame::{Change, drafts};
+use super::hub::Hub;
+use super::sse::Wire;
+use crate::limits::TAIL_BATCH;
+use crate::view::MessageView;
+
+/// Changes of one conversation, in the order of the log.
+struct Burst {
+    token: String,
+    conversation_id: Arc<str>,
+    changes: Vec<Change>,
+}
+
+/// Follows the log for ever and fills the rooms.
+///
+/// # Errors
+/// [`LogError::Replaced`], when the log is another one.
+pub(crate) async fn follow(
+    mut tail: Tail,
+    hub: Arc<Hub>,
+    wire: Wire,
+    progress: Progress,
+) -> Result<(), LogError> {
+    progress.reached(tail.position());
+    loop {
+        let entries = tail.next_batch(TAIL_BATCH).await?;
+        hub.advance(tail.position());
+        for burst in bursts(entries, |token| hub.total(token).is_some()) {
+            publish(&hub, &wire, burst);
+        }
+        progress.reached(tail.position());
+    }
+}
+
+fn publish(hub: &Hub, wire: &Wire, burst: Burst) {
+    for draft in drafts(burst.changes) {
+        let frame = draft.encode(wire, &burst.conversation_id, hub.total(&burst.token).unwrap_or(0));
+        let overflows = hub.publish(&burst.token, &Arc::new(frame));
+        if overflows > 0 {
+            metrics::counter!("turnlog_queue_overflows_total").increment(overflows as u64);
+            tracing::info!(
+                feeds = overflows,
+                conversation = burst.token,
+                "feeds were too slow and are closed"
+            );
+        }
+    }
+}
+
+/// Changes by conversation, of those that somebody listens to; the others are not even decoded.
+fn bursts(entries: Vec<Entry>, listened: impl Fn(&str) -> bool) -> Vec<Burst> {
+    let mut bursts: Vec<Burst> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for entry in entries {
+        if !listened(entry.token()) {
+            continue;
+        }
+        let Some((conversation_id, change)) = change(&entry) else { continue };
+        let place = *places.entry(entry.token().to_owned()).or_insert_with(|| {
+            let token = entry.token().to_owned();
+            bursts.push(Burst { token, conversation_id: conversation_id.into(), changes: Vec::new() });
+            bursts.len() - 1
+        });
+        bursts[place].changes.push(change);
+    }
+    bursts
+}
+
+/// What feeds show of an entry, if anything, and the conversation it is of.
+fn change(entry: &Entry) -> Option<(String, Change)> {
+    match entry.decode() {
+        Ok(Event::MessageRecorded(message)) => {
+            let id = message.conversation_id.as_str().to_owned();
+            Some((id, Change::Recorded(MessageView::of_event(message, entry.sequence, entry.sequence))))
+        }
+        Ok(Event::MessageCorrected(correction)) => {
+            let (first, message) = (correction.first_sequence, correction.message);
+            let id = message.conversation_id.as_str().to_owned();
+            Some((id, Change::Corrected(MessageView::of_event(message, first, entry.sequence))))
+        }
+        Ok(Event::ParticipantEnrolled(_) | Event::ParticipantUpdated(_) | Event::TokenRevoked(_)) => None,
+        Err(error) => {
+            // The projection parks it; a feed shows what the tables show.
+            tracing::debug!(sequence = entry.sequence, %error, "an entry cannot be shown");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use shared::envelope::{Envelope, EventId, Origin};
+    use shared::events::{Correction, Message};
+    use shared::ids::{Provider, Speaker, Timestamp};
+
+    use super::*;
+
+    fn message(conversation: &str, ordinal: u64) -> Message {
+        Message {
+            conversation_id: conversation.to_owned().try_into().unwrap(),
+            participant_id: None,
+            ordinal,
+            message_id: None,
+            idempotency_key: None,
+            role: Speaker::User,
+            content: "hello".into(),
+            timestamp: Timestamp::parse("2025-10-03T11:58:04+05:30", Utc::now()).unwrap(),
+            provider: Provider::Openai,
+        }
+    }
+
+    fn entry(sequence: u64, event: &Event) -> Entry {
+        let sealed =
+            Envelope::seal(event.subject(), EventId::random(), event, &Origin::default(), Utc::now())
+                .unwrap();
+        let (subject, headers, body) = (sealed.subject.as_str().to_owned(), sealed.headers, sealed.body);
+        Entry { sequence, stored_at: Utc::now(), subject, headers, body }
+    }
+
+    #[test]
+    fn a_batch_becomes_one_burst_for_each_conversation_in_the_order_of_the_log() {
+        let corrected =
+            Event::MessageCorrected(Correction { first_sequence: 1, message: message("conv_a", 1) });
+        let mut broken = entry(4, &corrected);
+        broken.body = "{".into();
+        let entries = vec![
+            entry(1, &Event::MessageRecorded(message("conv_a", 1))),
+            entry(2, &Event::MessageRecorded(message("b", 1))),
+            entry(3, &corrected),
+            broken,
+            entry(5, &Event::MessageRecorded(message("conv_a", 2))),
+        ];
+        let bursts = bursts(entries, |_| true);
+        let said: Vec<(&str, Vec<u64>)> = bursts
+            .iter()
+            .map(|burst| (&*burst.conversation_id, burst.changes.iter().map(Change::position).collect()))
+            .collect();
+        assert_eq!(said, [("conv_a", vec![1, 3, 5]), ("b", vec![2])]);
+        let Change::Recorded(first) = &bursts[0].changes[0] else { panic!("not recorded") };
+        assert_eq!((first.message_id.as_str(), first.sequence, first.version), ("msg_a_0001", 1, 1));
+        let Change::Corrected(second) = &bursts[0].changes[1] else { panic!("not corrected") };
+        assert_eq!((second.sequence, second.version), (1, 3));
+    }
+
+    #[test]
+    fn what_nobody_listens_to_is_left_alone() {
+        assert!(bursts(vec![entry(1, &Event::MessageRecorded(message("a", 1)))], |_| false).is_empty());
+    }
+}

@@ -1,0 +1,210 @@
+//! The read tables: who reads says so to the database, reads what the rule allows, and may wait for the
+//! projection.
+
+mod checkpoint;
+
+use std::str::FromStr;
+
+use shared::auth::Identity;
+use shared::config::DatabaseSettings;
+use shared::problem::{Kind, Problem};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Executor, PgPool, Postgres, Transaction};
+use tokio::time::Instant;
+
+use crate::access::{Denied, Facts, Rule, session_of};
+use crate::limits::{ACQUIRE_TIMEOUT, POOL, STATEMENT_TIMEOUT};
+
+pub(crate) use checkpoint::Checkpoint;
+
+/// The read tables, through a role that row level security holds. Clones share the connections.
+#[derive(Debug, Clone)]
+pub(crate) struct Tables {
+    pool: PgPool,
+    checkpoint: Checkpoint,
+}
+
+/// Why nothing was read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// There is no such conversation.
+    #[error("There is no such conversation.")]
+    NotFound,
+    /// There is, but not for this caller.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The projection did not come as far as was asked for, in time.
+    #[error("The read tables have not come that far yet; try again in a moment.")]
+    Behind,
+    /// The rule said yes and row level security said no.
+    #[error("row level security hides what the access rule shows")]
+    Hidden,
+    /// The database could not be asked.
+    #[error("the database could not be read: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::NotFound => Self::new(Kind::NotFound, error.to_string()),
+            ReadError::Denied(denied) => denied.into(),
+            ReadError::Behind => Self::unavailable(&error.to_string(), "the projection is behind"),
+            ReadError::Database(ref cause) if passes(cause) => {
+                Self::unavailable("The read tables cannot be read for now; try again in a moment.", error)
+            }
+            ReadError::Hidden | ReadError::Database(_) => Self::internal(error),
+        }
+    }
+}
+
+/// Whether it is the database that is away, rather than us who asked for nonsense.
+fn passes(error: &sqlx::Error) -> bool {
+    match error.as_database_error().and_then(|error| error.code()) {
+        // Connection lost, out of resources, shut down or starting, migrations not applied yet or just being
+        // applied.
+        Some(code) => ["08", "53", "57", "3F", "42P01", "42883", "22023", "55P03", "40"]
+            .iter()
+            .any(|c| code.starts_with(c)),
+        None => matches!(
+            error,
+            sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed
+        ),
+    }
+}
+
+/// What one caller may read of one conversation, as the tables were at one position of the log. Only made
+/// where the access rule said yes; reading without one is not possible.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) transaction: Transaction<'static, Postgres>,
+    pub(crate) token: String,
+    position: u64,
+}
+
+impl Reading {
+    /// How far the log was folded into what this reads.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+}
+
+impl Tables {
+    /// Prepares to read; connections are made when they are needed, so Postgres may come later.
+    ///
+    /// # Errors
+    /// When the address is none.
+    pub(crate) fn connect(settings: &DatabaseSettings, epoch: &str) -> Result<Self, sqlx::Error> {
+        let options = PgConnectOptions::from_str(settings.url.expose())?
+            .application_name("turnlog streamer")
+            .options([("statement_timeout", STATEMENT_TIMEOUT)]);
+        let pool = PgPoolOptions::new()
+            .max_connections(POOL)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_connect(|connection, _| {
+                Box::pin(async move { connection.execute("SET ROLE turnlog_reader").await.map(drop) })
+            })
+            .connect_lazy_with(options);
+        Ok(Self { pool, checkpoint: Checkpoint::new(epoch) })
+    }
+
+    /// Asks how far the projection is while somebody waits for it, for ever.
+    pub(crate) async fn poll_checkpoint(self) {
+        self.checkpoint.poll(&self.pool).await;
+    }
+
+    /// Whether the database answers.
+    pub(crate) async fn answers(&self) -> bool {
+        self.pool.execute("SELECT 1").await.is_ok()
+    }
+
+    /// Closes the connections.
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Like [`Self::open`], once the tables have come to `at_least`.
+    ///
+    /// # Errors
+    /// [`ReadError`]; [`ReadError::Behind`] at the deadline.
+    pub(crate) async fn open_at(
+        &self,
+        identity: &Identity,
+        token: &str,
+        rule: Rule,
+        at_least: u64,
+        deadline: Instant,
+    ) -> Result<Reading, ReadError> {
+        loop {
+            self.checkpoint.wait(at_least, deadline).await?;
+            let opening = tokio::time::timeout_at(deadline, self.open(identity, token, rule));
+            let (reading, position) = opening.await.unwrap_or(Err(sqlx::Error::PoolTimedOut.into()))?;
+            // A database that crashed may have come back a little before where it was: its checkpoint with
+            // its rows.
+            if position >= at_least {
+                return reading;
+            }
+        }
+    }
+
+    /// Opens a conversation for a caller: one transaction, so that all it reads is of one moment. Beside the
+    /// reading, or the reason why there is none, stands the position that it is true at.
+    async fn open(
+        &self,
+        identity: &Identity,
+        token: &str,
+        rule: Rule,
+    ) -> Result<(Result<Reading, ReadError>, u64), ReadError> {
+        let mut transaction = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let (role, participant, company) = session_of(identity);
+        sqlx::query!(
+            "SELECT set_config('turnlog.role', $1, true) AS role,
+                    set_config('turnlog.participant', $2, true) AS who,
+                    set_config('turnlog.company', $3, true) AS company",
+            role,
+            participant,
+            company,
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        let row = sqlx::query!(
+            r#"SELECT epoch AS "epoch!", last_sequence AS "last_sequence!", owner.participant_id,
+                      (owner.known IS NOT NULL) AS "known!"
+               FROM turnlog.checkpoint
+               LEFT JOIN (SELECT true AS known, participant_id FROM turnlog.owner_of($1)) owner ON true
+               WHERE name = 'read'"#,
+            token,
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        let position = self.checkpoint.seen(&row.epoch, row.last_sequence);
+        if !row.known {
+            return Ok((Err(ReadError::NotFound), position));
+        }
+        if let Err(denied) = rule(identity, &Facts { owner: row.participant_id }) {
+            return Ok((Err(denied.into()), position));
+        }
+        Ok((Ok(Reading { transaction, token: token.to_owned(), position }), position))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_away_is_503_and_a_fault_of_ours_500() {
+        let kind = |error: ReadError| Problem::from(error).kind;
+        assert_eq!(kind(ReadError::Database(sqlx::Error::PoolTimedOut)), Kind::Unavailable);
+        assert_eq!(kind(ReadError::Database(sqlx::Error::RowNotFound)), Kind::Internal);
+        assert_eq!(kind(ReadError::Behind), Kind::Unavailable);
+        assert_eq!(kind(ReadError::Hidden), Kind::Internal);
+        assert_eq!(kind(ReadError::NotFound), Kind::NotFound);
+        assert_eq!(kind(ReadError::Denied(Denied)), Kind::Forbidden);
+    }
+}

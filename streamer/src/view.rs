@@ -1,0 +1,91 @@
+//! What callers see of a conversation and its messages (S4's shape), in snapshots and in frames alike.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use shared::events::Message;
+use shared::ids::Timestamp;
+
+/// A conversation with its messages.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct ConversationView {
+    pub(crate) conversation_id: String,
+    pub(crate) call_id: Option<String>,
+    pub(crate) worker_id: Option<String>,
+    pub(crate) mobile_no: Option<String>,
+    pub(crate) urgency: Option<String>,
+    pub(crate) status: String,
+    pub(crate) medium: Option<String>,
+    pub(crate) timestamp: Timestamp,
+    pub(crate) messages: Vec<MessageView>,
+    pub(crate) total_messages: u64,
+    pub(crate) admin_id: Option<String>,
+}
+
+/// One message in its newest version.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct MessageView {
+    pub(crate) message_id: String,
+    pub(crate) role: Cow<'static, str>,
+    pub(crate) content: String,
+    pub(crate) timestamp: Timestamp,
+    pub(crate) sources: &'static str,
+    /// Log position of its first version.
+    pub(crate) sequence: u64,
+    pub(crate) provider: Cow<'static, str>,
+    /// Log position of the version shown.
+    #[serde(skip)]
+    pub(crate) version: u64,
+    /// Its place in the conversation, from 1.
+    #[serde(skip)]
+    pub(crate) ordinal: u64,
+}
+
+impl MessageView {
+    /// Of a message as it stands in the log: `first` is where it was recorded, `version` where it was read.
+    pub(crate) fn of_event(message: Message, first: u64, version: u64) -> Self {
+        let own = message.message_id.map(String::from);
+        Self {
+            message_id: own.unwrap_or_else(|| made_id(message.conversation_id.as_str(), message.ordinal)),
+            role: message.role.as_str().into(),
+            content: message.content,
+            timestamp: message.timestamp,
+            sources: "",
+            sequence: first,
+            provider: message.provider.as_str().into(),
+            version,
+            ordinal: message.ordinal,
+        }
+    }
+}
+
+/// The id of a message that came without one: `conv_X` and its third message make `msg_X_0003`.
+pub(crate) fn made_id(conversation_id: &str, ordinal: u64) -> String {
+    format!("msg_{}_{ordinal:04}", conversation_id.strip_prefix("conv_").unwrap_or(conversation_id))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A message whose content tells its version.
+    pub(crate) fn message(sequence: u64, version: u64, ordinal: u64) -> MessageView {
+        MessageView {
+            message_id: format!("m{ordinal}"),
+            role: "user".into(),
+            content: version.to_string(),
+            timestamp: Timestamp::from_parts(chrono::DateTime::UNIX_EPOCH, 0),
+            sources: "",
+            sequence,
+            provider: "openai".into(),
+            version,
+            ordinal,
+        }
+    }
+
+    #[test]
+    fn a_message_without_an_id_gets_the_seeds_kind_of_id() {
+        assert_eq!(made_id("conv_919325590143_20251003_115804", 1), "msg_919325590143_20251003_115804_0001");
+        assert_eq!(made_id("standing.openai.RID001", 12_345), "msg_standing.openai.RID001_12345");
+    }
+}
