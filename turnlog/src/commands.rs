@@ -1,0 +1,32 @@
+//! One file for each command, thin.
+
+pub(crate) mod demo;
+pub(crate) mod health;
+pub(crate) mod migrate;
+pub(crate) mod parked;
+pub(crate) mod serve;
+pub(crate) mod status;
+pub(crate) mod tail;
+pub(crate) mod token;
+
+use std::time::Duration;
+
+use shared::config::NatsSettings;
+use shared::log::Log;
+
+use crate::environment::Environment;
+use crate::failure::Failure;
+
+/// How long an operator waits for the log's server; a service, which starts beside it, is more patient.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Opens the log for one command of an operator.
+pub(crate) async fn open_log(environment: &Environment) -> Result<Log, Failure> {
+    let nats = environment.read(NatsSettings::from_env)?;
+    match tokio::time::timeout(PATIENCE, Log::open(&nats, "operator")).await {
+        Ok(opened) => opened.map_err(|error| Failure::new(error.to_string())),
+        Err(_) => Err(Failure::new(format!(
+            "NATS at NATS_URL did not answer within {PATIENCE:?}: check that it runs and that the credentials are right"
+        ))),
+    }
+}

@@ -1,0 +1,138 @@
+//! `turnlog tail`: the log followed, as readable lines or JSON.
+
+use std::io::{self, ErrorKind, Write};
+
+use serde_json::json;
+use serde_json::value::RawValue;
+use shared::envelope::Entry;
+use shared::events::{Event, Message};
+use shared::ids::ConversationId;
+use shared::subjects::Subject;
+
+use super::open_log;
+use crate::failure::{Failure, OrFail};
+use crate::signals;
+use crate::target::Target;
+
+/// Entries that are shown of what was there before, unless `--from` says more.
+const LOOK_BACK: u64 = 10;
+/// Entries taken at once.
+const BATCH: usize = 500;
+
+/// Arguments of `tail`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TailArgs {
+    /// Only this conversation, from its beginning
+    #[arg(long, value_name = "ID")]
+    conversation: Option<String>,
+    /// From this sequence on [default: the newest ten, or the whole conversation]
+    #[arg(long, value_name = "SEQ")]
+    from: Option<u64>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Runs the command until a stop is asked for, or nobody reads any more.
+pub(crate) async fn run(args: TailArgs) -> Result<(), Failure> {
+    let stop = signals::stop()?;
+    let log = open_log(&args.target.environment()?).await?;
+    let subject = match args.conversation {
+        Some(id) => {
+            let id = ConversationId::try_from(id).map_err(|error| Failure::new(error.to_string()))?;
+            Some(Subject::conversation(&id))
+        }
+        None => None,
+    };
+    let after = match args.from {
+        Some(from) => from.saturating_sub(1),
+        None if subject.is_some() => 0,
+        None => {
+            let extent = log.extent().await.or_fail("look at the log")?;
+            extent.last.saturating_sub(LOOK_BACK)
+        }
+    };
+    let mut tail = log.tail("operator", after, subject.as_ref().map(Subject::as_str));
+    loop {
+        let batch = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            batch = tail.next_batch(BATCH) => batch.or_fail("follow the log")?,
+        };
+        match print(&batch, args.json) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            printed => printed.or_fail("print an entry")?,
+        }
+    }
+}
+
+fn print(entries: &[Entry], as_json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for entry in entries {
+        writeln!(out, "{}", if as_json { json_line(entry) } else { text_line(entry) })?;
+    }
+    out.flush()
+}
+
+fn json_line(entry: &Entry) -> String {
+    // What is not JSON is shown as text: the log may hold what turnlog did not write.
+    let text = String::from_utf8_lossy(&entry.body);
+    let data = RawValue::from_string(text.to_string()).ok();
+    let data = data.map_or_else(|| json!(text), |raw| json!(raw));
+    json!({
+        "sequence": entry.sequence,
+        "stored_at": entry.stored_at.to_rfc3339(),
+        "type": entry.event_type(),
+        "id": entry.event_id(),
+        "subject": entry.subject,
+        "request_id": entry.request_id(),
+        "data": data,
+    })
+    .to_string()
+}
+
+fn text_line(entry: &Entry) -> String {
+    let about = match entry.decode() {
+        Ok(event) => describe(&event),
+        Err(error) => format!("! {error}"),
+    };
+    format!("{:>8}  {}  {about}", entry.sequence, entry.stored_at.format("%Y-%m-%d %H:%M:%S%.3f"))
+}
+
+fn describe(event: &Event) -> String {
+    match event {
+        Event::MessageRecorded(message) => format!("recorded   {}", spoken(message)),
+        Event::MessageCorrected(correction) => {
+            format!("corrected  {} (was {})", spoken(&correction.message), correction.first_sequence)
+        }
+        Event::ParticipantEnrolled(data) => format!("enrolled   {}", plain(data.participant_id.as_str())),
+        Event::ParticipantUpdated(data) => format!("updated    {}", plain(data.participant_id.as_str())),
+        Event::TokenRevoked(data) => format!("revoked    token {}", plain(&data.token_id)),
+    }
+}
+
+fn spoken(message: &Message) -> String {
+    format!(
+        "{} #{} {}: {}",
+        plain(message.conversation_id.as_str()),
+        message.ordinal,
+        message.role.as_str(),
+        plain(&message.content)
+    )
+}
+
+/// Text from outside on one line, without what a terminal would obey.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_obeys_nothing_that_was_said() {
+        assert_eq!(plain("a\r\nb\u{1b}[2Jc\u{9b}d é 🙂"), "a  b [2Jc d é 🙂");
+    }
+}
