@@ -1,0 +1,7 @@
+//! The load client: HTTP/1.1 on bare sockets, as cheap as it gets, because it shares the machine with what it
+//! measures.
+
+pub mod connection;
+pub mod load;
+pub mod request;
+pub mod sse;

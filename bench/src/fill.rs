@@ -1,0 +1,175 @@
+//! Fills a log as fast as the server takes it: real events in real envelopes, in atomic batches of 1,000.
+
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, HeaderMap, Request};
+use chrono::{DateTime, Utc};
+use futures::future::try_join_all;
+use shared::config::{NatsSettings, Secret};
+use shared::envelope::{Envelope, EventId, Origin};
+use shared::events::{Event, Message};
+use shared::ids::{Invalid, Provider, Speaker, Timestamp};
+use shared::limits::{DEFAULT_DEDUPE_WINDOW, MAX_BATCH_EVENTS};
+use shared::log::Log;
+use shared::subjects::Subject;
+use uuid::Uuid;
+
+use crate::client::request::{content, conversation_id, message_id};
+use crate::error::{Error, Result};
+
+/// Batches under way at once; each lane has conversations of its own, so every conversation stays in order.
+const LANES: u64 = 4;
+/// Conversations of a lane that are talked in at the same time, turn by turn, as on a busy day.
+const LIVE: u64 = 250;
+/// How long the server may take to commit one batch.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What to fill a log with.
+#[derive(Debug, Clone, Copy)]
+pub struct Filling {
+    /// Messages in all.
+    pub messages: u64,
+    /// Conversations they are spread over evenly.
+    pub conversations: u64,
+    /// Bytes of a message's content.
+    pub content_bytes: usize,
+}
+
+/// One turn of one conversation, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Turn {
+    conversation: u64,
+    ordinal: u64,
+}
+
+/// Makes the stream and fills it; answers how long that took.
+///
+/// # Errors
+/// When the server refuses a batch, or does not answer.
+pub async fn fill(url: &str, filling: Filling) -> Result<Duration> {
+    let started = Instant::now();
+    let settings = NatsSettings {
+        urls: vec![Secret::new(url)],
+        credentials: None,
+        user: None,
+        password: None,
+        replicas: 1,
+        dedupe_window: DEFAULT_DEDUPE_WINDOW,
+    };
+    let log = Log::open(&settings, "bench").await.map_err(nats)?;
+    try_join_all((0..LANES).map(|lane| fill_lane(log.client(), filling, lane))).await?;
+    let stored = log.extent().await.map_err(nats)?.messages;
+    log.close().await;
+    if stored == filling.messages {
+        return Ok(started.elapsed());
+    }
+    Err(Error::Nats(format!("the log holds {stored} messages after {} were acknowledged", filling.messages)))
+}
+
+async fn fill_lane(client: &Client, filling: Filling, lane: u64) -> Result<()> {
+    let text = content(filling.content_bytes);
+    let mut batch = Vec::with_capacity(MAX_BATCH_EVENTS);
+    for turn in turns(filling, lane) {
+        batch.push(envelope(turn, &text)?);
+        if batch.len() == MAX_BATCH_EVENTS {
+            publish(client, std::mem::take(&mut batch)).await?;
+        }
+    }
+    if batch.is_empty() { Ok(()) } else { publish(client, batch).await }
+}
+
+/// The turns of one lane: its conversations in groups that talk at the same time.
+fn turns(filling: Filling, lane: u64) -> impl Iterator<Item = Turn> {
+    let Filling { messages, conversations, .. } = filling;
+    // The first conversations take one turn more where the messages do not divide evenly.
+    let length =
+        move |conversation| messages / conversations + u64::from(conversation < messages % conversations);
+    let own = (lane..conversations).step_by(LANES as usize);
+    let groups = own.collect::<Vec<u64>>().chunks(LIVE as usize).map(<[u64]>::to_vec).collect::<Vec<_>>();
+    groups.into_iter().flat_map(move |group| {
+        let longest = group.iter().map(|conversation| length(*conversation)).max().unwrap_or_default();
+        (1..=longest).flat_map(move |ordinal| {
+            let talking =
+                group.clone().into_iter().filter(move |conversation| ordinal <= length(*conversation));
+            talking.map(move |conversation| Turn { conversation, ordinal })
+        })
+    })
+}
+
+fn envelope(turn: Turn, text: &str) -> Result<Envelope> {
+    let invalid = |error: Invalid| Error::Nats(format!("the filling is no event: {error}"));
+    let id = conversation_id(turn.conversation).try_into().map_err(invalid)?;
+    let subject = Subject::conversation(&id);
+    let key = message_id(turn.ordinal);
+    let event_id = EventId::natural(&subject, key.as_bytes(), 0);
+    let event = Event::MessageRecorded(Message {
+        conversation_id: id,
+        participant_id: Some(format!("RID{:05}", turn.conversation / 4).try_into().map_err(invalid)?),
+        ordinal: turn.ordinal,
+        message_id: Some(key.try_into().map_err(invalid)?),
+        idempotency_key: None,
+        role: if turn.ordinal % 2 == 1 { Speaker::User } else { Speaker::Assistant },
+        content: text.to_owned(),
+        timestamp: Timestamp::from_parts(said_at(turn), 0),
+        provider: Provider::Elevenlabs,
+    });
+    Envelope::seal(subject, event_id, &event, &Origin::default(), Utc::now()).map_err(Error::Json)
+}
+
+/// A turn every five seconds, in conversations that start a minute apart.
+fn said_at(turn: Turn) -> DateTime<Utc> {
+    const FIRST: i64 = 1_736_337_600;
+    DateTime::from_timestamp(FIRST + turn.conversation as i64 * 60 + turn.ordinal as i64 * 5, 0)
+        .unwrap_or_default()
+}
+
+/// One atomic batch (ADR-50): all of it is stored, or nothing.
+async fn publish(client: &Client, envelopes: Vec<Envelope>) -> Result<()> {
+    let batch = Uuid::new_v4().simple().to_string();
+    let last = envelopes.len();
+    for (index, envelope) in envelopes.into_iter().enumerate() {
+        let number = index + 1;
+        let mut headers = envelope.headers;
+        headers.insert("Nats-Batch-Id", batch.as_str());
+        headers.insert("Nats-Batch-Sequence", number.to_string());
+        let subject = envelope.subject.as_str().to_owned();
+        if number == last {
+            headers.insert("Nats-Batch-Commit", "1");
+            return commit(client, subject, headers, envelope.body).await;
+        }
+        client.publish_with_headers(subject, headers, envelope.body).await.map_err(nats)?;
+    }
+    Ok(())
+}
+
+async fn commit(client: &Client, subject: String, headers: HeaderMap, body: bytes::Bytes) -> Result<()> {
+    let request = Request::new().headers(headers).payload(body).timeout(Some(PATIENCE));
+    let reply = client.send_request(subject, request).await.map_err(nats)?;
+    let ack: serde_json::Value = serde_json::from_slice(&reply.payload)?;
+    if ack["error"].is_null() { Ok(()) } else { Err(Error::Nats(format!("a batch was refused: {ack}"))) }
+}
+
+fn nats(error: impl std::fmt::Display) -> Error {
+    Error::Nats(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn all_turns_are_there_once_and_in_order_within_each_conversation() {
+        let filling = Filling { messages: 10_007, conversations: 1_100, content_bytes: 10 };
+        let mut said: HashMap<u64, u64> = HashMap::new();
+        for lane in 0..LANES {
+            for turn in turns(filling, lane) {
+                let before = said.insert(turn.conversation, turn.ordinal).unwrap_or_default();
+                assert_eq!(turn.ordinal, before + 1);
+            }
+        }
+        assert_eq!(said.len(), 1_100);
+        assert_eq!(said.values().sum::<u64>(), 10_007);
+    }
+}

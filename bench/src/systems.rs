@@ -1,0 +1,6 @@
+//! The systems that are measured, started as they are shipped, each with data of its own.
+
+pub mod fastapi;
+pub mod nats;
+pub mod postgres;
+pub mod turnlog;

@@ -1,0 +1,116 @@
+//! The release binary, started as a container would start it.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::client::connection::once;
+use crate::client::request::Sender;
+use crate::error::Result;
+use crate::place::Place;
+use crate::process::{Program, free_address, run};
+
+/// The secret that tokens are signed with: any that is long enough.
+const JWT_SECRET: &str = "bench-secret-bench-secret-bench-secret";
+
+/// Where a program finds its log and its tables.
+pub struct Stores {
+    /// `NATS_URL`.
+    pub nats: String,
+    /// `DATABASE_URL`.
+    pub database: String,
+}
+
+/// A running `turnlog serve`.
+pub struct Turnlog {
+    program: Program,
+    address: SocketAddr,
+    _dir: TempDir,
+}
+
+impl Turnlog {
+    /// Applies the migrations to an empty database.
+    ///
+    /// # Errors
+    /// When `turnlog migrate` fails.
+    pub fn migrate(place: &Place, stores: &Stores) -> Result<()> {
+        let dir = place.fresh_dir()?;
+        let mut command = command(place, stores, &dir);
+        command.arg("migrate");
+        run("turnlog migrate", command).map(drop)
+    }
+
+    /// Starts `turnlog serve ROLE` without waiting for anything.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(place: &Place, role: &str, stores: &Stores) -> Result<Self> {
+        let dir = place.fresh_dir()?;
+        let address = free_address()?;
+        let mut command = command(place, stores, &dir);
+        command.args(["serve", role]).env("LISTEN", address.to_string());
+        let program = Program::start("turnlog", command, dir.path(), "TERM")?;
+        Ok(Self { program, address, _dir: dir })
+    }
+
+    /// Starts `turnlog serve ROLE` and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn start(place: &Place, role: &str, stores: &Stores) -> Result<Self> {
+        let mut turnlog = Self::spawn(place, role, stores)?;
+        let address = turnlog.address;
+        let ready = async || matches!(once(address, "GET", "/health/ready", "").await, Ok((200, _)));
+        turnlog.program.wait_until(ready).await?;
+        Ok(turnlog)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process.
+    pub fn process(&self) -> (&'static str, u32) {
+        ("turnlog", self.program.id())
+    }
+
+    /// Fails when it has ended meanwhile.
+    ///
+    /// # Errors
+    /// With the end of its output.
+    pub fn still_runs(&mut self) -> Result<()> {
+        self.program.still_runs()
+    }
+}
+
+/// `count` participants with tokens from `turnlog token`; good for every run of this bench.
+///
+/// # Errors
+/// When the command fails.
+pub fn senders(place: &Place, stores: &Stores, count: usize) -> Result<Vec<Sender>> {
+    let dir = place.fresh_dir()?;
+    (0..count)
+        .map(|index| {
+            let research_id = format!("RID{index:05}");
+            let mut command = command(place, stores, &dir);
+            command.args(["token", "participant", &research_id]);
+            Ok(Sender { token: run("turnlog token", command)?, research_id })
+        })
+        .collect()
+}
+
+/// The program with the settings of every role; in an empty directory, so that no `.env` is found.
+fn command(place: &Place, stores: &Stores, dir: &TempDir) -> Command {
+    let mut command = Command::new(&place.turnlog);
+    command.current_dir(dir.path()).env("LOG_LEVEL", &place.log_level).envs([
+        ("NATS_URL", stores.nats.as_str()),
+        ("DATABASE_URL", stores.database.as_str()),
+        ("JWT_SECRET", JWT_SECRET),
+        ("API_SECRET_KEY", JWT_SECRET),
+        ("WEBHOOK_SECRET", JWT_SECRET),
+        ("LOGIN_MODE", "open"),
+    ]);
+    command
+}
