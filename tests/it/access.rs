@@ -19,13 +19,16 @@ async fn enrolled_mode_takes_known_ids_alone() {
     let system = system(LoginMode::Enrolled).await;
     let body = json!({"research_id": "RID001"});
     system.client.post(LOGIN, &body).await.assert_problem(401);
-    let enrolled = system.service().put("/api/v1/participants/RID001", &json!({"name": "Ada", "age": 36})).await;
+    let enrolled =
+        system.service().put("/api/v1/participants/RID001", &json!({"name": "Ada", "age": 36})).await;
     assert_eq!(enrolled.status, 200, "{}", enrolled.text);
     assert_eq!(system.client.post(LOGIN, &body).await.status, 200);
     let mut tables = system.tables().await;
     system.projected(enrolled.sequence()).await;
-    let (name, age): (String, i32) =
-        sqlx::query_as("SELECT name, age::int FROM turnlog.participants").fetch_one(&mut tables).await.unwrap();
+    let (name, age): (String, i32) = sqlx::query_as("SELECT name, age::int FROM turnlog.participants")
+        .fetch_one(&mut tables)
+        .await
+        .unwrap();
     assert_eq!((name.as_str(), age), ("Ada", 36));
 }
 
@@ -94,7 +97,10 @@ async fn nobody_reads_or_writes_what_is_not_theirs() {
     let (mine, theirs) = (system.client.login("RID001").await, system.client.login("RID002").await);
     let stored = mine.post("/api/v1/chat/message", &message("RID001", "Hello", ids("conv_1", "m1"))).await;
     system.projected(stored.sequence()).await;
-    theirs.post("/api/v1/chat/message", &message("RID002", "Hi", ids("conv_1", "m2"))).await.assert_problem(403);
+    theirs
+        .post("/api/v1/chat/message", &message("RID002", "Hi", ids("conv_1", "m2")))
+        .await
+        .assert_problem(403);
     theirs.get("/api/conversation/conv_1").await.assert_problem(403);
     theirs.try_feed("conv_1", None).await.unwrap_err().assert_problem(403);
     theirs.get("/api/conversation/conv_2").await.assert_problem(404);

@@ -70,20 +70,31 @@ async fn bodies_that_are_no_json_objects_are_refused() {
     let deep = "[".repeat(10_000);
     let cut = &whole[..whole.len() / 2];
     let not_utf8 = [b"{\"content\": \"\xff\xfe\"}".to_vec()].concat();
-    for body in [b"".to_vec(), b"nonsense".to_vec(), cut.into(), deep.into(), not_utf8, br#"{"a": "\ud800"}"#.to_vec()] {
-        let request = caller.request(Method::POST, PATHS[0]).header("Content-Type", "application/json").body(body);
+    for body in [
+        b"".to_vec(),
+        b"nonsense".to_vec(),
+        cut.into(),
+        deep.into(),
+        not_utf8,
+        br#"{"a": "\ud800"}"#.to_vec(),
+    ] {
+        let request =
+            caller.request(Method::POST, PATHS[0]).header("Content-Type", "application/json").body(body);
         caller.send(request).await.assert_problem(400);
     }
     caller.post(PATHS[0], &json!([1, 2])).await.assert_problem(400);
     for content_type in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"] {
-        let request = caller.request(Method::POST, PATHS[0]).header("Content-Type", content_type).body(whole.clone());
+        let request =
+            caller.request(Method::POST, PATHS[0]).header("Content-Type", content_type).body(whole.clone());
         caller.send(request).await.assert_problem(415);
     }
     let huge = json!({"content": "x".repeat(5 * 1024 * 1024)});
     caller.post(PATHS[0], &huge).await.assert_problem(413);
     caller.get(PATHS[0]).await.assert_problem(405);
     caller.post("/api/v1/chat", &json!({})).await.assert_problem(404);
-    for wrong in [json!({}), json!({"messages": []}), json!({"messages": {}}), json!({"messages": vec![1; 501]})] {
+    for wrong in
+        [json!({}), json!({"messages": []}), json!({"messages": {}}), json!({"messages": vec![1; 501]})]
+    {
         let reply = caller.post("/api/v1/chat/messages", &wrong).await;
         reply.assert_problem(400);
         assert_eq!(reply.bad_fields(), ["messages"]);
@@ -114,7 +125,8 @@ async fn a_body_that_ends_in_the_middle_stores_nothing() {
 }
 
 fn signed(claims: &Value, secret: &str, algorithm: Algorithm) -> String {
-    jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
+    jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes()))
+        .unwrap()
 }
 
 #[tokio::test]
@@ -151,7 +163,12 @@ async fn tokens_that_are_no_good_are_told_apart_from_none_and_store_nothing() {
         assert_eq!(reply.headers["www-authenticate"], "Bearer");
     }
     system.client.post(PATHS[0], &body).await.assert_problem(401);
-    assert!(system.client.with(&bad[0]).post(PATHS[0], &body).await.body["detail"].as_str().unwrap().contains("expired"));
+    assert!(
+        system.client.with(&bad[0]).post(PATHS[0], &body).await.body["detail"]
+            .as_str()
+            .unwrap()
+            .contains("expired")
+    );
     let accepted = system.client.with(&signed(&fine, JWT_SECRET, Algorithm::HS256));
     assert_nothing_stored(&accepted).await;
     drop(good);

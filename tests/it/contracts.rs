@@ -52,7 +52,10 @@ fn events() -> Vec<Event> {
         Event::MessageCorrected(Correction { first_sequence: 7, message: corrected }),
         Event::ParticipantEnrolled(enrolment),
         Event::ParticipantUpdated(updated),
-        Event::TokenRevoked(Revocation { token_id: "6a1fc27a-e9b7-734b-14ae-1f589a2f518a".into(), expires_at: now }),
+        Event::TokenRevoked(Revocation {
+            token_id: "6a1fc27a-e9b7-734b-14ae-1f589a2f518a".into(),
+            expires_at: now,
+        }),
     ]
 }
 
@@ -67,11 +70,15 @@ fn every_event_type_is_written_as_it_always_was_and_read_again() {
         let subject = event.subject();
         let event_id = EventId::natural(&subject, b"golden", 0);
         let envelope = Envelope::seal(subject, event_id, &event, &origin, now).unwrap();
-        let mut headers: Vec<_> =
-            envelope.headers.iter().map(|(name, values)| (name.to_string(), values[0].as_str().to_owned())).collect();
+        let mut headers: Vec<_> = envelope
+            .headers
+            .iter()
+            .map(|(name, values)| (name.to_string(), values[0].as_str().to_owned()))
+            .collect();
         headers.sort();
         let data: Value = serde_json::from_slice(&envelope.body).unwrap();
-        let headers: serde_json::Map<_, _> = headers.into_iter().map(|(name, value)| (name, json!(value))).collect();
+        let headers: serde_json::Map<_, _> =
+            headers.into_iter().map(|(name, value)| (name, json!(value))).collect();
         let golden = json!({"subject": envelope.subject.as_str(), "headers": headers, "data": data});
         assert_golden(&format!("{}.json", event.type_name()), &golden);
         let entry = Entry {
@@ -104,11 +111,20 @@ fn unknown_fields_and_types_are_kept_apart() {
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("ce-type", type_name);
         let subject = subject.as_str().to_owned();
-        Entry { sequence: 1, stored_at: DateTime::UNIX_EPOCH, subject, headers, body: data.to_string().into() }
+        Entry {
+            sequence: 1,
+            stored_at: DateTime::UNIX_EPOCH,
+            subject,
+            headers,
+            body: data.to_string().into(),
+        }
     };
     let revoked = Event::TokenRevoked(Revocation { token_id: "t".into(), expires_at: DateTime::UNIX_EPOCH });
     let data = json!({"token_id": "t", "expires_at": "1970-01-01T00:00:00Z", "from_the_future": [1]});
-    assert_eq!(entry("turnlog.token.revoked.v1", &revoked.subject(), data.clone()).decode().unwrap(), revoked);
+    assert_eq!(
+        entry("turnlog.token.revoked.v1", &revoked.subject(), data.clone()).decode().unwrap(),
+        revoked
+    );
     assert!(entry("turnlog.token.revoked.v9", &revoked.subject(), data.clone()).decode().is_err());
     assert!(entry("turnlog.token.revoked.v1", &Subject::conversation(&id("c")), data).decode().is_err());
 }

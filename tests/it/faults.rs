@@ -23,7 +23,11 @@ async fn load(caller: &Client, done: Arc<AtomicUsize>) -> Vec<(u64, String)> {
         senders.spawn(async move {
             let mut acknowledged = Vec::new();
             for n in (sender..MESSAGES).step_by(SENDERS) {
-                let body = message("RID001", &format!("content {n}"), ids(&format!("conv_{}", n % 100), &format!("m{n}")));
+                let body = message(
+                    "RID001",
+                    &format!("content {n}"),
+                    ids(&format!("conv_{}", n % 100), &format!("m{n}")),
+                );
                 let reply = eventually("the message is acknowledged", || async {
                     let request = caller.request(reqwest::Method::POST, "/api/v1/chat/message").json(&body);
                     caller.try_send(request).await.ok().filter(|reply| reply.status == 200)
@@ -41,7 +45,8 @@ async fn load(caller: &Client, done: Arc<AtomicUsize>) -> Vec<(u64, String)> {
 }
 
 async fn after(done: &AtomicUsize, count: usize) {
-    eventually("the load is under way", || async { (done.load(Ordering::Relaxed) >= count).then_some(()) }).await;
+    eventually("the load is under way", || async { (done.load(Ordering::Relaxed) >= count).then_some(()) })
+        .await;
 }
 
 /// Every acknowledged message stands in the tables once, under its id, with its content.
@@ -147,10 +152,11 @@ async fn one_bad_event_is_parked_and_stops_nothing() {
     assert_eq!(last.status, 200, "{}", last.text);
     system.projected(last.sequence()).await;
     let mut tables = system.tables().await;
-    let parked: Vec<(i64, String)> = sqlx::query_as("SELECT sequence, reason FROM turnlog.parked ORDER BY sequence")
-        .fetch_all(&mut tables)
-        .await
-        .unwrap();
+    let parked: Vec<(i64, String)> =
+        sqlx::query_as("SELECT sequence, reason FROM turnlog.parked ORDER BY sequence")
+            .fetch_all(&mut tables)
+            .await
+            .unwrap();
     let sequences: Vec<_> = parked.iter().map(|(sequence, _)| *sequence as u64).collect();
     assert_eq!(sequences, (first.sequence() + 1..last.sequence()).collect::<Vec<_>>(), "{parked:?}");
     assert!(parked.iter().all(|(_, reason)| !reason.is_empty()));
@@ -172,8 +178,8 @@ async fn a_log_that_was_made_anew_is_refused_by_a_projector_that_knows_the_old_o
     let log = Log::open(&parts.nats, "test").await.unwrap();
     let context = async_nats::jetstream::new(log.client().clone());
     context.delete_stream("EVENTS").await.unwrap();
-    let fault = parts.only(false, true, false).start_or_fault().await.unwrap_err();
-    assert!(fault.contains("rebuilt"), "{fault}");
+    let fault = parts.only(false, true, false).start().await.ended().await.unwrap_err().to_string();
+    assert!(fault.contains("projector ended") && fault.contains("rebuilt"), "{fault}");
 }
 
 #[tokio::test]

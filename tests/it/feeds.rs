@@ -16,7 +16,12 @@ async fn say(caller: &Client, conversation: &str, id: &str, content: &str) -> u6
 
 /// The ids of the messages that a frame shows.
 fn shown(frame: &Frame) -> Vec<String> {
-    frame.data["messages"].as_array().unwrap().iter().map(|m| m["message_id"].as_str().unwrap().to_owned()).collect()
+    frame.data["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| m["message_id"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[tokio::test]
@@ -30,8 +35,18 @@ async fn the_first_frame_has_the_shape_of_the_seed_and_proxies_are_kept_from_buf
     assert!(feed.headers["content-type"].to_str().unwrap().starts_with("text/event-stream"));
     assert_eq!(feed.headers["x-accel-buffering"], "no");
     assert!(feed.headers["cache-control"].to_str().unwrap().contains("no-transform"));
-    let keys = ["conversation_id", "call_id", "worker_id", "mobile_no", "urgency", "status", "medium", "timestamp",
-        "messages", "total_messages"];
+    let keys = [
+        "conversation_id",
+        "call_id",
+        "worker_id",
+        "mobile_no",
+        "urgency",
+        "status",
+        "medium",
+        "timestamp",
+        "messages",
+        "total_messages",
+    ];
     for key in keys {
         assert!(initial.data.get(key).is_some(), "{key} is missing: {}", initial.data);
     }
@@ -116,7 +131,10 @@ async fn an_id_that_cannot_be_continued_gets_a_reset_and_everything_afresh() {
         "🦀".into(),
     ];
     for id in bad {
-        let request = caller.request(reqwest::Method::GET, &format!("/api/conversation/conv_1/stream?last_event_id={}", tests::encode(&id)));
+        let request = caller.request(
+            reqwest::Method::GET,
+            &format!("/api/conversation/conv_1/stream?last_event_id={}", tests::encode(&id)),
+        );
         let mut feed = tests::Feed::of(request).await;
         feed.expect("reset").await;
         assert_eq!(shown(&feed.expect("initial").await), ["m1"], "{id}");
@@ -159,7 +177,8 @@ async fn a_feed_that_reconnects_fifty_times_under_load_sees_every_message_once()
     let caller = system.client.login("RID001").await;
     let wanted: Vec<String> = (0..MESSAGES).map(|n| format!("m{n}")).collect();
     say(&caller, "conv_1", "m0", "first").await;
-    let readers: Vec<_> = [50, 50, 0].map(|cuts| tokio::spawn(read_all(caller.clone(), MESSAGES, cuts))).into();
+    let readers: Vec<_> =
+        [50, 50, 0].map(|cuts| tokio::spawn(read_all(caller.clone(), MESSAGES, cuts))).into();
     // In order, so that the wanted order is known; eight at once per step would shuffle it.
     for chunk in wanted[1..].chunks(20) {
         let messages: Vec<_> = chunk.iter().map(|id| message("RID001", "x", ids("conv_1", id))).collect();

@@ -8,8 +8,20 @@ use crate::{ids, message};
 async fn hostile_ids_are_stored_as_they_are_and_found_again() {
     let system = System::start().await;
     let long = "x".repeat(10_000);
-    let hostile =
-        ["*", ">", ".", "..", "a.b.>", "two words", " padded ", "🦀\u{202e}", "\r\nce-type: forged", "%2F/../", "'; --", &long];
+    let hostile = [
+        "*",
+        ">",
+        ".",
+        "..",
+        "a.b.>",
+        "two words",
+        " padded ",
+        "🦀\u{202e}",
+        "\r\nce-type: forged",
+        "%2F/../",
+        "'; --",
+        &long,
+    ];
     let mut last = 0;
     for id in hostile {
         let caller = system.client.login(id).await;
@@ -35,9 +47,10 @@ async fn hostile_ids_are_stored_as_they_are_and_found_again() {
         .unwrap();
     assert_eq!(rows, hostile);
     // A wildcard as an id is one conversation, not all of them.
-    let star: i64 = sqlx::query_scalar("SELECT count(*) FROM paco_conversations WHERE elevenlabs_conversation_id = 'c*'")
-        .fetch_one(&mut tables)
-        .await
-        .unwrap();
+    let star: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM paco_conversations WHERE elevenlabs_conversation_id = 'c*'")
+            .fetch_one(&mut tables)
+            .await
+            .unwrap();
     assert_eq!(star, 1);
 }

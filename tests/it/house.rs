@@ -24,9 +24,14 @@ fn sources(crate_name: &str) -> Vec<(PathBuf, String)> {
 
 /// Files whose code (not comments) holds one of the words.
 fn holding(crates: &[&str], words: &[&str]) -> BTreeSet<PathBuf> {
-    let code = |text: &str| text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let code = |text: &str| {
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    };
     let files = crates.iter().flat_map(|name| sources(name));
-    files.filter(|(_, text)| words.iter().any(|word| code(text).contains(word))).map(|(path, _)| path).collect()
+    files
+        .filter(|(_, text)| words.iter().any(|word| code(text).contains(word)))
+        .map(|(path, _)| path)
+        .collect()
 }
 
 fn paths(names: &[&str]) -> BTreeSet<PathBuf> {
@@ -65,7 +70,10 @@ fn only_ingest_publishes_facts() {
 
 #[test]
 fn the_streamer_writes_no_table() {
-    assert_eq!(holding(&["streamer"], &["INSERT INTO", "DELETE FROM", "UPDATE turnlog", "UPDATE read_"]), paths(&[]));
+    assert_eq!(
+        holding(&["streamer"], &["INSERT INTO", "DELETE FROM", "UPDATE turnlog", "UPDATE read_"]),
+        paths(&[])
+    );
 }
 
 #[test]

@@ -25,8 +25,9 @@ fn message(research_id: &str, content: &str, more: Value) -> Value {
         "timestamp": Utc::now().to_rfc3339(),
         "provider": "elevenlabs",
     });
-    for (name, value) in more.as_object().unwrap() {
-        body[name] = value.clone();
+    let Value::Object(more) = more else { panic!("not an object: {more}") };
+    for (name, value) in more {
+        body[name] = value;
     }
     body
 }

@@ -37,7 +37,8 @@ async fn an_idempotency_key_serves_where_a_message_has_no_id() {
     let body = message("RID001", "Hello", json!({"provider": "openai"}));
     let mut found = Vec::new();
     for key in ["a", "a", "b"] {
-        let request = caller.request(reqwest::Method::POST, "/api/v1/chat/message").header("Idempotency-Key", key);
+        let request =
+            caller.request(reqwest::Method::POST, "/api/v1/chat/message").header("Idempotency-Key", key);
         found.push(caller.send(request.json(&body)).await.body["message_id"].as_u64().unwrap());
     }
     assert_eq!(found[0], found[1]);
@@ -80,18 +81,23 @@ async fn instances_that_share_a_conversation_agree_on_ids_corrections_and_places
         let id = format!("m{n}");
         let (here, there) = if n % 2 == 0 { (&a, &b) } else { (&b, &a) };
         let first = here.post("/api/v1/chat/message", &message("RID001", "before", ids("conv_1", &id))).await;
-        let repeat = there.post("/api/v1/chat/message", &message("RID001", "before", ids("conv_1", &id))).await;
-        let corrected = there.post("/api/v1/chat/message", &message("RID001", "after", ids("conv_1", &id))).await;
+        let repeat =
+            there.post("/api/v1/chat/message", &message("RID001", "before", ids("conv_1", &id))).await;
+        let corrected =
+            there.post("/api/v1/chat/message", &message("RID001", "after", ids("conv_1", &id))).await;
         assert_eq!(first.body["message_id"], repeat.body["message_id"]);
         assert_eq!(first.body["message_id"], corrected.body["message_id"]);
         assert!(corrected.sequence() > first.sequence());
         firsts.push((first.sequence() as i64, "after".to_owned()));
     }
-    let burst = join_all((0..200).map(|n| {
-        let (caller, id) = (if n % 2 == 0 { &a } else { &b }, format!("burst{n}"));
-        async move { caller.post("/api/v1/chat/message", &message("RID001", "burst", ids("conv_1", &id))).await }
-    }))
-    .await;
+    let burst =
+        join_all((0..200).map(|n| {
+            let (caller, id) = (if n % 2 == 0 { &a } else { &b }, format!("burst{n}"));
+            async move {
+                caller.post("/api/v1/chat/message", &message("RID001", "burst", ids("conv_1", &id))).await
+            }
+        }))
+        .await;
     assert!(burst.iter().all(|reply| reply.status == 200));
     let last = burst.iter().map(tests::Reply::sequence).max().unwrap();
     one.projected(last).await;
@@ -143,7 +149,8 @@ async fn a_lost_ack_costs_a_short_time_out_and_doubles_nothing() {
             tokio::spawn(async move {
                 let started = Instant::now();
                 let replies = join_all((0..count).map(|n| {
-                    let body = message("RID001", "kept", ids(&format!("conv_{}", n % 7), &format!("kept{n}")));
+                    let body =
+                        message("RID001", "kept", ids(&format!("conv_{}", n % 7), &format!("kept{n}")));
                     let caller = caller.clone();
                     async move { caller.post("/api/v1/chat/message", &body).await }
                 }))
@@ -201,7 +208,10 @@ async fn a_stream_that_is_made_anew_under_load_answers_every_request_within_its_
     };
     for _ in 0..5 {
         context.delete_stream("EVENTS").await.unwrap();
-        eventually("the stream is there again", || async { context.create_stream(config.clone()).await.ok() }).await;
+        eventually("the stream is there again", || async {
+            context.create_stream(config.clone()).await.ok()
+        })
+        .await;
     }
     let slowest = load.await.unwrap();
     assert!(slowest < Duration::from_secs(14), "one took {slowest:?}");

@@ -85,7 +85,9 @@ async fn the_curl_lines_of_both_seeds_run_as_printed() {
 
     system.projected(second["message_id"].as_u64().unwrap()).await;
     let mut tables = system.tables().await;
-    let rows = sqlx::query("SELECT * FROM paco_conversations ORDER BY id DESC LIMIT 5;").fetch_all(&mut tables).await;
+    let rows = sqlx::query("SELECT * FROM paco_conversations ORDER BY id DESC LIMIT 5;")
+        .fetch_all(&mut tables)
+        .await;
     let rows = rows.unwrap();
     assert_eq!(rows.len(), 2);
     let text = |name| rows[1].get::<String, _>(name);
@@ -102,10 +104,15 @@ async fn the_analysis_queries_run_as_printed() {
     let system = System::start().await;
     let caller = system.client.login("RID001").await;
     let mut last = 0;
-    for (place, (provider, content)) in
-        [("elevenlabs", "four"), ("elevenlabs", "sixsix"), ("openai", "ab"), ("openai", "abcd"), ("openai", "abcdef")]
-            .into_iter()
-            .enumerate()
+    for (place, (provider, content)) in [
+        ("elevenlabs", "four"),
+        ("elevenlabs", "sixsix"),
+        ("openai", "ab"),
+        ("openai", "abcd"),
+        ("openai", "abcdef"),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let mut more = json!({"provider": provider});
         if provider == "elevenlabs" {
@@ -118,7 +125,8 @@ async fn the_analysis_queries_run_as_printed() {
     let mut tables = system.tables().await;
     let mut rows = sqlx::query(S1_BY_PROVIDER).fetch_all(&mut tables).await.unwrap();
     rows.sort_by_key(|row| row.get::<String, _>("provider"));
-    let counts: Vec<(String, i64)> = rows.iter().map(|row| (row.get("provider"), row.get("message_count"))).collect();
+    let counts: Vec<(String, i64)> =
+        rows.iter().map(|row| (row.get("provider"), row.get("message_count"))).collect();
     assert_eq!(counts, [("elevenlabs".into(), 2), ("openai".into(), 3)]);
     let row = sqlx::query(S1_CONVERSATIONS).fetch_one(&mut tables).await.unwrap();
     assert_eq!(row.get::<Option<String>, _>("elevenlabs_conversation_id").as_deref(), Some("conv_1"));

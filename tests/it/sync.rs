@@ -22,7 +22,8 @@ async fn a_message_goes_from_http_to_log_to_table_to_feed() {
     assert_eq!(frame.data["total_messages"], 2);
     let path = format!("/api/conversation/conv_1?after={}", second.sequence());
     let snapshot = caller.get(&path).await.body;
-    let sequences: Vec<_> = snapshot["conversation"]["messages"].as_array().unwrap().iter().map(|m| &m["sequence"]).collect();
+    let sequences: Vec<_> =
+        snapshot["conversation"]["messages"].as_array().unwrap().iter().map(|m| &m["sequence"]).collect();
     assert_eq!(sequences, [first.sequence(), second.sequence()]);
     assert_eq!(first.body["message_id"], first.sequence());
 }
@@ -56,7 +57,8 @@ async fn a_correction_replaces_the_content_and_keeps_the_id() {
 
     system.projected(correction.sequence()).await;
     let mut tables = system.tables().await;
-    let rows = sqlx::query("SELECT id, content FROM conversation_messages ORDER BY id").fetch_all(&mut tables).await;
+    let rows =
+        sqlx::query("SELECT id, content FROM conversation_messages ORDER BY id").fetch_all(&mut tables).await;
     let rows: Vec<(i64, String)> = rows.unwrap().iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(rows[0], (first.sequence() as i64, "You should rest".to_owned()));
     assert_eq!(rows.len(), 2);
@@ -68,7 +70,10 @@ async fn messages_without_a_conversation_go_to_the_participants_standing_one() {
     let caller = system.client.login("RID001").await;
     let mut last = 0;
     for content in ["one", "two"] {
-        last = caller.post("/api/v1/chat/message", &message("RID001", content, json!({"provider": "openai"}))).await.sequence();
+        last = caller
+            .post("/api/v1/chat/message", &message("RID001", content, json!({"provider": "openai"})))
+            .await
+            .sequence();
     }
     let snapshot = caller.get(&format!("/api/conversation/standing.openai.RID001?after={last}")).await.body;
     let messages = snapshot["conversation"]["messages"].as_array().unwrap().clone();
@@ -100,8 +105,12 @@ async fn a_frontend_that_was_offline_sends_up_to_500_at_once() {
     let again = caller.post("/api/v1/chat/messages", &json!({"messages": messages})).await;
     assert_eq!(again.body["results"], reply.body["results"]);
     let snapshot = caller.get(&format!("/api/conversation/conv_1?after={}", reply.sequence())).await.body;
-    let contents: Vec<_> =
-        snapshot["conversation"]["messages"].as_array().unwrap().iter().map(|m| m["content"].clone()).collect();
+    let contents: Vec<_> = snapshot["conversation"]["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| m["content"].clone())
+        .collect();
     assert_eq!(contents, (0..500).map(|n| json!(format!("n{n}"))).collect::<Vec<_>>());
 }
 
@@ -118,12 +127,14 @@ async fn in_a_batch_bad_messages_are_named_and_good_ones_stored() {
     ]});
     let reply = caller.post("/api/v1/chat/messages", &messages).await;
     assert_eq!((reply.status, &reply.body["success"]), (207, &json!(false)));
-    let statuses: Vec<_> = reply.body["results"].as_array().unwrap().iter().map(|r| r["status"].as_u64()).collect();
+    let statuses: Vec<_> =
+        reply.body["results"].as_array().unwrap().iter().map(|r| r["status"].as_u64()).collect();
     assert_eq!(statuses, [None, Some(400), Some(403), Some(400), None]);
     assert_eq!(reply.body["results"][1]["errors"][0]["field"], "messages[1].content");
     system.projected(reply.sequence()).await;
     let mut tables = system.tables().await;
-    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM paco_conversations").fetch_one(&mut tables).await.unwrap();
+    let count: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM paco_conversations").fetch_one(&mut tables).await.unwrap();
     assert_eq!(count, 2);
 }
 

@@ -101,7 +101,10 @@ impl Client {
 
 /// Percent-encodes one segment of a path.
 pub fn encode(segment: &str) -> String {
-    segment.bytes().map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    segment
+        .bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .collect()
 }
 
 impl Reply {
@@ -122,7 +125,11 @@ impl Reply {
         assert_eq!(self.body["status"], status);
         assert_eq!(self.body["success"], false);
         for name in ["type", "title", "detail", "request_id"] {
-            assert!(self.body[name].as_str().is_some_and(|text| !text.is_empty()), "{name} is missing: {}", self.text);
+            assert!(
+                self.body[name].as_str().is_some_and(|text| !text.is_empty()),
+                "{name} is missing: {}",
+                self.text
+            );
         }
         assert_eq!(self.body["request_id"], self.headers["x-request-id"].to_str().unwrap());
     }

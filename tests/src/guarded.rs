@@ -28,7 +28,12 @@ wait $child 2>/dev/null
 
 impl Guarded {
     /// Starts a program; `scrap` is a directory that goes when the guard does.
-    pub(crate) fn start(log: &Path, scrap: Option<&Path>, command: &[String], envs: &[(String, String)]) -> Self {
+    pub(crate) fn start(
+        log: &Path,
+        scrap: Option<&Path>,
+        command: &[String],
+        envs: &[(String, String)],
+    ) -> Self {
         let mut shell = Command::new("sh")
             .args(["-c", GUARD, "sh"])
             .arg(log)
@@ -40,7 +45,8 @@ impl Guarded {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(shell.stdout.take().unwrap()), &mut line).unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(shell.stdout.take().unwrap()), &mut line)
+            .unwrap();
         Self { shell, pid: line.trim().parse().unwrap() }
     }
 

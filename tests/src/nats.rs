@@ -121,13 +121,19 @@ async fn shared_server() -> String {
     let start = || {
         let mut accounts = String::from("accounts {\n");
         for number in 0..ACCOUNTS {
-            writeln!(accounts, "  A{number} {{ jetstream: enabled, users: [ {{user: a{number}, password: test}} ] }}").unwrap();
+            writeln!(
+                accounts,
+                "  A{number} {{ jetstream: enabled, users: [ {{user: a{number}, password: test}} ] }}"
+            )
+            .unwrap();
         }
         accounts.push('}');
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut nats = runtime.block_on(Nats::start_with(&accounts));
         (nats.url(), nats.server.take().unwrap())
     };
-    let started = tokio::task::spawn_blocking(move || SERVER.get_or_init(|| std::thread::spawn(start).join().unwrap()).0.clone());
+    let started = tokio::task::spawn_blocking(move || {
+        SERVER.get_or_init(|| std::thread::spawn(start).join().unwrap()).0.clone()
+    });
     started.await.unwrap()
 }

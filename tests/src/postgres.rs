@@ -49,10 +49,22 @@ impl Postgres {
         self.server = None;
         let data = self.directory.join("data");
         // Orphans of a killed postmaster hold its shared memory until they notice.
-        let settings = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=400"];
+        let settings = [
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "unix_socket_directories=",
+            "-c",
+            "max_connections=400",
+        ];
         let mut command: Vec<String> = prefix();
         command.push(tool("postgres").to_str().unwrap().to_owned());
-        command.extend(["-D".to_owned(), data.to_str().unwrap().to_owned(), "-p".to_owned(), self.port.to_string()]);
+        command.extend([
+            "-D".to_owned(),
+            data.to_str().unwrap().to_owned(),
+            "-p".to_owned(),
+            self.port.to_string(),
+        ]);
         command.extend(settings.map(str::to_owned));
         eventually("Postgres answers", || {
             if self.server.as_ref().is_none_or(|server| !server.is_alive()) {
@@ -122,7 +134,7 @@ async fn connect(url: &str) -> PgConnection {
 
 /// Postgres refuses to run as root: user and group of `postgres`, or else of `nobody`.
 fn other_user() -> Option<(u32, u32)> {
-    if !id("-u", "").is_some_and(|id| id == 0) {
+    if id("-u", "") != Some(0) {
         return None;
     }
     ["postgres", "nobody"].iter().find_map(|name| Some((id("-u", name)?, id("-g", name)?)))

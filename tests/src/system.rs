@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use ingest::{IngestSettings, LoginMode};
+use projector::ProjectorSettings;
 use shared::config::{AuthSettings, DatabaseSettings, NatsSettings, Secret};
 use shared::health::Health;
-use projector::ProjectorSettings;
 use shared::http::{self, AnyError, Lifecycle, Service};
 use shared::limits;
+use shared::log::Log;
 use sqlx::{Connection, PgConnection};
 use streamer::StreamerSettings;
 use tokio::net::TcpListener;
@@ -41,7 +42,15 @@ impl Parts {
     /// All three services on these servers.
     pub fn on(nats: NatsSettings, database_url: String) -> Self {
         let heartbeat = Duration::from_secs(30);
-        Self { nats, database_url, login_mode: LoginMode::Open, heartbeat, ingest: true, projector: true, streamer: true }
+        Self {
+            nats,
+            database_url,
+            login_mode: LoginMode::Open,
+            heartbeat,
+            ingest: true,
+            projector: true,
+            streamer: true,
+        }
     }
 
     /// The same parts with only these services.
@@ -77,17 +86,20 @@ impl Parts {
 
     /// Starts the services.
     pub async fn start(&self) -> System {
-        self.start_or_fault().await.unwrap()
-    }
-
-    /// Starts the services, or answers why one of them would not.
-    pub async fn start_or_fault(&self) -> Result<System, String> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (health, lifecycle) = (Health::default(), Lifecycle::default());
-        let services = self.services(&health, &lifecycle).await.map_err(|error| error.to_string())?;
-        let serving = tokio::spawn(http::run(listener, None, services, health, lifecycle.clone()));
-        Ok(System { client: Client::new(&base), base, parts: self.clone(), lifecycle, serving: Some(serving) })
+        let services = self.services(&health, &lifecycle).await.unwrap();
+        let log = Log::open(&self.nats, "health").await.unwrap();
+        let watch = health.clone().watch(log);
+        let run = http::run(listener, None, services, health, lifecycle.clone());
+        let serving = tokio::spawn(async move {
+            tokio::select! {
+                served = run => served,
+                () = watch => Err("the watch ended".into()),
+            }
+        });
+        System { client: Client::new(&base), base, parts: self.clone(), lifecycle, serving: Some(serving) }
     }
 
     async fn services(&self, health: &Health, lifecycle: &Lifecycle) -> Result<Vec<Service>, AnyError> {
@@ -138,7 +150,10 @@ impl System {
 
     /// How the services ended by themselves.
     pub async fn ended(mut self) -> Result<(), AnyError> {
-        tokio::time::timeout(crate::PATIENCE, self.serving.take().unwrap()).await.expect("still serving").unwrap()
+        tokio::time::timeout(crate::PATIENCE, self.serving.take().unwrap())
+            .await
+            .expect("still serving")
+            .unwrap()
     }
 
     /// A connection to the read tables with the owner's rights.
@@ -158,8 +173,10 @@ async fn for_condition(tables: &mut PgConnection, wanted: i64) {
     let cell = tokio::sync::Mutex::new(tables);
     eventually("the read tables reach the sequence", || async {
         let mut tables = cell.lock().await;
-        let reached: i64 =
-            sqlx::query_scalar("SELECT last_sequence FROM turnlog.checkpoint").fetch_one(&mut **tables).await.ok()?;
+        let reached: i64 = sqlx::query_scalar("SELECT last_sequence FROM turnlog.checkpoint")
+            .fetch_one(&mut **tables)
+            .await
+            .ok()?;
         (reached >= wanted).then_some(())
     })
     .await;

@@ -55,9 +55,10 @@ impl Up {
         self.child.wait().unwrap();
     }
 
-    /// Asks it to stop and waits for its end.
-    pub fn stop(mut self) -> ExitStatus {
-        self.terminate()
+    /// Asks it to stop and waits for its end, which has to be a good one.
+    pub fn stop(mut self) {
+        let ended = self.terminate();
+        assert!(ended.success(), "turnlog up ended with {ended}: {}", self.log());
     }
 
     fn terminate(&mut self) -> ExitStatus {
