@@ -25,7 +25,7 @@ use shared::subjects::Subject;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::command::Command;
+use crate::command::{Command, Key};
 use crate::decide::Refusal;
 use crate::state::State;
 use aggregates::{Aggregate, Aggregates, lock};
@@ -65,11 +65,18 @@ struct Job {
     command: Command,
     subject: Subject,
     aggregate: Arc<Aggregate>,
-    /// Of an event without a natural key: given once, so that a retry can be told from another event.
-    random_id: EventId,
+    naming: Naming,
     origin: Origin,
     deadline: Instant,
     answer: oneshot::Sender<Result<Receipt, Failure>>,
+}
+
+/// How the event of a command gets its id.
+enum Naming {
+    /// From what makes the command the same command when it comes again.
+    Natural(Key),
+    /// Given once, so that a retry can be told from another event.
+    Random(EventId),
 }
 
 /// Hands commands to the committer. Clones share it.
@@ -151,8 +158,10 @@ impl Committer {
             let subject = command.subject();
             let aggregate = self.aggregates.get_patiently(&subject).await;
             let (answer, answered) = oneshot::channel();
-            let (random_id, origin) = (EventId::random(), origin.clone());
-            jobs.push(Job { command, subject, aggregate, random_id, origin, deadline, answer });
+            let naming =
+                command.natural_key().map_or_else(|| Naming::Random(EventId::random()), Naming::Natural);
+            let origin = origin.clone();
+            jobs.push(Job { command, subject, aggregate, naming, origin, deadline, answer });
             answers.push(answered);
         }
         let places = self.queue.reserve_many(jobs.len()).await.map_err(unavailable)?;

@@ -9,13 +9,10 @@ use crate::state::{Conversation, State, merge};
 /// What comes of a command.
 #[derive(Debug, PartialEq)]
 pub enum Decision {
-    /// A new fact. `version` counts the versions of the thing before this one; `first` is the sequence of its first
-    /// version where there is one.
+    /// A new fact.
     Append {
         /// The fact.
         event: Event,
-        /// 0 for the first version.
-        version: u64,
         /// Sequence of the first version, for a correction.
         first: Option<u64>,
     },
@@ -48,7 +45,7 @@ pub fn decide(
     last_sequence: u64,
 ) -> Result<Decision, Refusal> {
     let already = Decision::Already { first: last_sequence, sequence: last_sequence };
-    let append = |event| Decision::Append { event, version: 0, first: None };
+    let append = |event| Decision::Append { event, first: None };
     Ok(match command {
         Command::Record(message) => record(message, &state.conversation, planned)?,
         Command::Enrol(_) if state.participant.is_some() => already,
@@ -75,7 +72,7 @@ fn record(message: &RecordMessage, conversation: &Conversation, planned: u64) ->
     let known = message.key().and_then(|key| conversation.known.get(&key));
     let Some(known) = known else {
         let event = Event::MessageRecorded(fact(message, conversation.messages + planned + 1));
-        return Ok(Decision::Append { event, version: 0, first: None });
+        return Ok(Decision::Append { event, first: None });
     };
     let first = known.first();
     // Any version that was sent before is a repeat, also an older one: a late retry must not undo a correction.
@@ -83,8 +80,7 @@ fn record(message: &RecordMessage, conversation: &Conversation, planned: u64) ->
         return Ok(Decision::Already { first, sequence });
     }
     let correction = Correction { first_sequence: first, message: fact(message, known.ordinal) };
-    let version = known.versions.len() as u64;
-    Ok(Decision::Append { event: Event::MessageCorrected(correction), version, first: Some(first) })
+    Ok(Decision::Append { event: Event::MessageCorrected(correction), first: Some(first) })
 }
 
 fn fact(message: &RecordMessage, ordinal: u64) -> Message {

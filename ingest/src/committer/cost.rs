@@ -16,10 +16,10 @@ const BATCH: f64 = 3e-3;
 const ROUND_TRIP: f64 = 200e-6;
 /// Publishes from which the cost of one is learned; fewer tell the round trip instead.
 const ENOUGH: usize = 4;
-/// Weight of a new measurement.
-const NEW: f64 = 0.2;
+/// Weight of a new measurement: a wrong guess is gone after a handful.
+const NEW: f64 = 0.5;
 /// After so many batches in a row a few messages go one by one, to learn whether that has become cheaper.
-const PROBE_EVERY: u32 = 200;
+const PROBE_EVERY: u32 = 64;
 /// Messages of such a probe.
 const PROBE: usize = 8;
 /// Messages that go one by one at most at once, so that a wrong guess costs little.
@@ -57,8 +57,13 @@ impl Costs {
         if singles || pending.len() < 2 {
             return Mode::Singles { most: MOST_SINGLES };
         }
-        let rounds = most_of_one(pending).max(pending.len().div_ceil(MOST_SINGLES));
-        let one_by_one = rounds as f64 * ROUND_TRIP + pending.len() as f64 * self.single;
+        self.choose_for(pending.len(), most_of_one(pending))
+    }
+
+    /// Chooses for so many events, at most `turns` of them for one aggregate.
+    fn choose_for(&mut self, events: usize, turns: usize) -> Mode {
+        let rounds = turns.max(events.div_ceil(MOST_SINGLES));
+        let one_by_one = rounds as f64 * ROUND_TRIP + events as f64 * self.single;
         if one_by_one <= self.batch {
             return Mode::Singles { most: MOST_SINGLES };
         }
@@ -87,4 +92,46 @@ fn most_of_one(pending: &VecDeque<Job>) -> usize {
         *counts.entry(job.subject.as_str()).or_insert(0_usize) += 1;
     }
     counts.into_values().max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Groups of this size until the choice settles; answers it.
+    fn settle(costs: &mut Costs, events: usize, single: f64, batch: f64) -> Mode {
+        let mut last = Mode::Batch;
+        for _ in 0..2_000 {
+            last = costs.choose_for(events, 1);
+            let took = match last {
+                Mode::Batch => batch,
+                Mode::Singles { most } => ROUND_TRIP + events.min(most) as f64 * single,
+            };
+            costs.learn(last, events, Duration::from_secs_f64(took));
+        }
+        last
+    }
+
+    #[test]
+    fn a_lone_command_goes_at_once() {
+        assert_eq!(Costs::default().choose_for(1, 1), Mode::Singles { most: MOST_SINGLES });
+    }
+
+    #[test]
+    fn with_an_fsync_for_each_publish_a_crowd_goes_as_one_batch() {
+        assert_eq!(settle(&mut Costs::default(), 100, 250e-6, 3e-3), Mode::Batch);
+        assert_eq!(settle(&mut Costs::default(), 5, 250e-6, 3e-3), Mode::Singles { most: MOST_SINGLES });
+    }
+
+    #[test]
+    fn where_publishes_are_cheap_that_is_found_out_and_when_they_become_dear_too() {
+        let mut costs = Costs::default();
+        assert_eq!(settle(&mut costs, 100, 10e-6, 3e-3), Mode::Singles { most: MOST_SINGLES });
+        assert_eq!(settle(&mut costs, 100, 250e-6, 3e-3), Mode::Batch);
+    }
+
+    #[test]
+    fn many_commands_for_one_aggregate_are_a_batch_because_one_by_one_they_take_turns() {
+        assert_eq!(Costs::default().choose_for(20, 20), Mode::Batch);
+    }
 }

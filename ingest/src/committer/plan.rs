@@ -9,9 +9,10 @@ use shared::limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS};
 
 use super::aggregates::{Folded, lock};
 use super::cost::Mode;
-use super::{Failure, Job, Receipt};
+use super::{Failure, Job, Naming, Receipt};
 use crate::command::{Command, Key};
 use crate::decide::{Decision, decide};
+use crate::state::Known;
 
 /// A command with the event that was decided for it.
 pub(super) struct Planned {
@@ -67,57 +68,42 @@ impl Plan {
         }
         let aggregate = std::sync::Arc::clone(&job.aggregate);
         let folded = lock(&aggregate);
-        let key = job.command.natural_key();
+        let key = job.key();
         if touched.depends(&job.command, key, &folded) {
             touched.closed = true;
             return Some(job);
         }
-        if let Some(sequence) = folded.found.get(job.event_id(key, &folded).as_str()).copied() {
+        let known = key.and_then(|key| folded.state.conversation.known.get(&key));
+        let version = known.map_or(0, |known| known.versions.len() as u64);
+        let id = job.event_id(version);
+        if let Some(sequence) = folded.found.get(id.as_str()).copied() {
             // An earlier try of this very event had been stored after all.
-            let first =
-                key.and_then(|key| folded.state.conversation.known.get(&key)).map_or(sequence, |k| k.first());
+            let first = known.map_or(sequence, Known::first);
             job.answer(Ok(Receipt { first, sequence }));
             return None;
         }
         match decide(&job.command, &folded.state, touched.recorded, folded.last_sequence) {
             Err(refusal) => job.answer(Err(Failure::Refused(refusal))),
             Ok(Decision::Already { first, sequence }) => job.answer(Ok(Receipt { first, sequence })),
-            Ok(Decision::Append { event, version, first }) => {
+            Ok(Decision::Append { event, first }) => {
                 let expected = (touched.recorded == 0).then_some(folded.last_sequence);
-                self.add(job, event, version, first, expected, key);
-                touched.recorded += 1;
-                touched.keys.extend(key);
+                match job.seal(id, &event, expected) {
+                    Ok(envelope) => {
+                        self.add(Planned { job, event, first }, envelope);
+                        touched.recorded += 1;
+                        touched.keys.extend(key);
+                    }
+                    Err(failure) => job.answer(Err(failure)),
+                }
             }
         }
         None
     }
 
-    fn add(
-        &mut self,
-        job: Job,
-        event: Event,
-        version: u64,
-        first: Option<u64>,
-        expected: Option<u64>,
-        key: Option<Key>,
-    ) {
-        let id =
-            key.map_or_else(|| job.random_id.clone(), |key| EventId::natural(&job.subject, &key.0, version));
-        match Envelope::seal(job.subject.clone(), id, &event, &job.origin, Utc::now()) {
-            Ok(mut envelope) => {
-                if let Some(sequence) = expected {
-                    envelope.expect_last(sequence);
-                }
-                self.bytes += envelope.body.len();
-                self.planned.push(Planned { job, event, first });
-                self.envelopes.push(envelope);
-            }
-            Err(error) => {
-                job.answer(Err(Failure::Unavailable(format!(
-                    "the event cannot be written as JSON: {error}"
-                ))));
-            }
-        }
+    fn add(&mut self, planned: Planned, envelope: Envelope) {
+        self.bytes += envelope.body.len();
+        self.planned.push(planned);
+        self.envelopes.push(envelope);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -155,10 +141,26 @@ impl Touched {
 }
 
 impl Job {
-    fn event_id(&self, key: Option<Key>, folded: &Folded) -> EventId {
-        let Some(key) = key else { return self.random_id.clone() };
-        let version =
-            folded.state.conversation.known.get(&key).map_or(0, |known| known.versions.len() as u64);
-        EventId::natural(&self.subject, &key.0, version)
+    fn key(&self) -> Option<Key> {
+        match self.naming {
+            Naming::Natural(key) => Some(key),
+            Naming::Random(_) => None,
+        }
+    }
+
+    fn event_id(&self, version: u64) -> EventId {
+        match &self.naming {
+            Naming::Natural(key) => EventId::natural(&self.subject, &key.0, version),
+            Naming::Random(id) => id.clone(),
+        }
+    }
+
+    fn seal(&self, id: EventId, event: &Event, expected: Option<u64>) -> Result<Envelope, Failure> {
+        let mut envelope = Envelope::seal(self.subject.clone(), id, event, &self.origin, Utc::now())
+            .map_err(|error| Failure::Unavailable(format!("the event cannot be written as JSON: {error}")))?;
+        if let Some(sequence) = expected {
+            envelope.expect_last(sequence);
+        }
+        Ok(envelope)
     }
 }

@@ -1,10 +1,12 @@
 //! The caller of a request, as a parameter of its handler: a handler that takes it cannot forget the check.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use chrono::{DateTime, Utc};
 use subtle::ConstantTimeEq;
 
 use super::tokens::BadToken;
@@ -17,6 +19,7 @@ use crate::problem::{Kind, Problem};
 #[derive(Debug, Clone)]
 pub struct Authenticator {
     tokens: Arc<Tokens>,
+    checked: Arc<Checked>,
     api_keys: Arc<[Vec<u8>]>,
     revocations: Revocations,
 }
@@ -35,6 +38,7 @@ impl Authenticator {
     pub fn new(settings: &AuthSettings, revocations: Revocations) -> Self {
         Self {
             tokens: Arc::new(Tokens::new(settings)),
+            checked: Arc::default(),
             api_keys: settings.api_keys.iter().map(|key| key.expose().as_bytes().to_vec()).collect(),
             revocations,
         }
@@ -63,11 +67,45 @@ impl Authenticator {
         if known.into() {
             return Ok(Identity::Service);
         }
-        let grant = self.tokens.check(credential).map_err(refused)?;
+        let grant = self.grant(credential).map_err(refused)?;
         if self.revocations.contains(&grant.token_id) {
             return Err(refused(BadToken::Revoked));
         }
         Ok(Identity::Person(grant))
+    }
+}
+
+impl Authenticator {
+    fn grant(&self, token: &str) -> Result<Grant, BadToken> {
+        if let Some(grant) = self.checked.get(token, Utc::now()) {
+            return Ok(grant);
+        }
+        let grant = self.tokens.check(token)?;
+        self.checked.add(token, &grant);
+        Ok(grant)
+    }
+}
+
+/// Tokens whose signature was found good: a frontend sends the same one with every message. What can change about
+/// them, expiry and revocation, is asked each time.
+#[derive(Debug, Default)]
+struct Checked(RwLock<HashMap<Box<str>, Grant>>);
+
+impl Checked {
+    /// Tokens remembered at most; then all are forgotten, which costs each of them one more check.
+    const MOST: usize = 10_000;
+
+    fn get(&self, token: &str, now: DateTime<Utc>) -> Option<Grant> {
+        let checked = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        checked.get(token).filter(|grant| grant.expires_at > now).cloned()
+    }
+
+    fn add(&self, token: &str, grant: &Grant) {
+        let mut checked = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if checked.len() >= Self::MOST {
+            checked.clear();
+        }
+        checked.insert(token.into(), grant.clone());
     }
 }
 
