@@ -5,7 +5,8 @@
 # Arguments for up, demo and bench: make up ARGS="--listen 127.0.0.1:0 --data-dir /tmp/t1"
 ARGS ?=
 
-# Queries are checked against .sqlx/, whatever DATABASE_URL says: it names where to run, not what to build against.
+# Queries are checked against .sqlx/, whatever DATABASE_URL says: it names where to run, not what to build
+# against.
 export SQLX_OFFLINE := true
 export TURNLOG_TOOLS ?= $(CURDIR)/.tools
 
@@ -25,7 +26,7 @@ build: setup
 
 test: setup
 	cargo build --locked
-	cargo test --locked --workspace
+	@scripts/test.sh
 
 lint: setup
 	cargo fmt --all --check

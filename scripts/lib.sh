@@ -59,7 +59,8 @@ as_root() {
     fi
 }
 
-# apt_install PACKAGE...: the distribution's packages, without a question. What apt says is shown only when it fails.
+# apt_install PACKAGE...: the distribution's packages, without a question. What apt says is shown only when it
+# fails.
 apt_install() {
     command -v apt-get >/dev/null || return 1
     as_root true || return 1

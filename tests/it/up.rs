@@ -92,6 +92,9 @@ async fn operators_find_it_and_a_second_one_is_refused() {
     })
     .await;
     assert_eq!((&status["parked"], &status["feeds"]), (&json!(0), &json!(0)));
+    let console = up.client().get("/console").await;
+    assert!(console.status == 200 && console.text.contains("<title>turnlog console</title>"));
+    assert!(console.headers["content-security-policy"].to_str().unwrap().contains("connect-src 'self'"));
 
     let demo = operate(&data_dir, &["demo"]);
     let shown = String::from_utf8(demo.stdout).unwrap();
