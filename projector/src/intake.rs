@@ -12,8 +12,8 @@ use shared::subjects::token_of;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Events that may gather. Larger batches touch a conversation's row less often; past this the gain is lost
-/// in noise.
+/// Events that may gather. A larger batch touches each conversation's row less often: of Postgres' time, an
+/// event takes 14 µs in batches of 500, 11 in 2,000, 9.5 in 5,000, and no less in 10,000.
 const MAX_EVENTS: usize = 5_000;
 /// Bytes of bodies that may gather, so that large messages do not fill the memory.
 const MAX_BYTES: usize = 16 * 1024 * 1024;

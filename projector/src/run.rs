@@ -19,6 +19,8 @@ const STANDBY_EVERY: Duration = Duration::from_millis(500);
 /// First pause after a failure that passes; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// A term that lasted this long was a good one: the next interruption is a new one.
+const STEADY: Duration = Duration::from_secs(10);
 
 /// Why the projector ended.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +107,7 @@ impl Projector {
                 Ending::Lasting(error) => return Err(error),
                 Ending::Passing(why) => why,
             };
-            if started.elapsed() > LONGEST_PAUSE {
+            if started.elapsed() > STEADY {
                 pause = FIRST_PAUSE;
             }
             // Said once for each interruption; what follows repeats it.
