@@ -20,8 +20,13 @@ const ENOUGH: usize = 4;
 const NEW: f64 = 0.5;
 /// After so many batches in a row a few messages go one by one, to learn whether that has become cheaper.
 const PROBE_EVERY: u32 = 64;
-/// Messages of such a probe.
-const PROBE: usize = 8;
+/// Messages of such a probe: enough that what each costs shows beside the round trip, few enough to be cheap.
+const PROBE: usize = 32;
+/// A publish that costs less than this waits for no disk: then small groups one by one beat any batch, because requests
+/// are answered and new ones read while the next group is under way.
+const CHEAP: f64 = 60e-6;
+/// Such a group.
+const SMALL_GROUP: usize = 48;
 /// Messages that go one by one at most at once, so that a wrong guess costs little.
 const MOST_SINGLES: usize = 256;
 
@@ -62,6 +67,9 @@ impl Costs {
 
     /// Chooses for so many events, at most `turns` of them for one aggregate.
     fn choose_for(&mut self, events: usize, turns: usize) -> Mode {
+        if self.single <= CHEAP && turns <= events.div_ceil(SMALL_GROUP) {
+            return Mode::Singles { most: SMALL_GROUP };
+        }
         let rounds = turns.max(events.div_ceil(MOST_SINGLES));
         let one_by_one = rounds as f64 * ROUND_TRIP + events as f64 * self.single;
         if one_by_one <= self.batch {
@@ -126,7 +134,7 @@ mod tests {
     #[test]
     fn where_publishes_are_cheap_that_is_found_out_and_when_they_become_dear_too() {
         let mut costs = Costs::default();
-        assert_eq!(settle(&mut costs, 100, 10e-6, 3e-3), Mode::Singles { most: MOST_SINGLES });
+        assert_eq!(settle(&mut costs, 100, 10e-6, 3e-3), Mode::Singles { most: SMALL_GROUP });
         assert_eq!(settle(&mut costs, 100, 250e-6, 3e-3), Mode::Batch);
     }
 
