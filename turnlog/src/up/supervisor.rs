@@ -1,6 +1,7 @@
 //! Keeps one server running: started on a free port, started again when it dies, given up on when it cannot come back.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -138,9 +139,16 @@ fn pause(failures: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_PAUSE)
 }
 
+/// Below the range that systems give to outgoing connections: one of those must not sit on the port of a server that
+/// comes back.
+const PORTS: Range<u16> = 20_000..32_000;
+
 /// A port that is free now.
 fn free_port() -> Result<u16, Failure> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).or_fail("find a free port")?;
+    let listener = (0..100)
+        .find_map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, rand::random_range(PORTS))).ok())
+        .map_or_else(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)), Ok)
+        .or_fail("find a free port")?;
     Ok(listener.local_addr().or_fail("find a free port")?.port())
 }
 
