@@ -6,6 +6,7 @@ mod bad_input;
 mod contracts;
 mod faults;
 mod feeds;
+mod health;
 mod hostile;
 mod house;
 mod retries;

@@ -9,6 +9,7 @@ use shared::health::Health;
 use shared::http::{self, AnyError, Lifecycle, Service};
 use shared::limits;
 use shared::log::Log;
+use shared::telemetry;
 use sqlx::{Connection, PgConnection};
 use streamer::StreamerSettings;
 use tokio::net::TcpListener;
@@ -89,6 +90,7 @@ impl Parts {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (health, lifecycle) = (Health::default(), Lifecycle::default());
+        telemetry::metrics();
         let services = self.services(&health, &lifecycle).await.unwrap();
         let log = Log::open(&self.nats, "health").await.unwrap();
         let watch = health.clone().watch(log);
