@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
-use shared::envelope::{DecodeError, Entry};
+use shared::envelope::Entry;
 use shared::events::Event;
 use shared::log::{Log, LogError};
 use shared::subjects::token_of;
@@ -46,7 +46,7 @@ impl From<Entry> for Item {
         let event_id = entry.event_id().to_owned();
         let event = event.map_err(|error| Unreadable {
             event_type: entry.event_type().to_owned(),
-            reason: reason(&error),
+            reason: error.to_string(),
         });
         Self { sequence: entry.sequence, stored_at: entry.stored_at, subject: entry.subject, event_id, event }
     }
@@ -64,20 +64,6 @@ impl Item {
             Ok(event) => event.type_name(),
             Err(unreadable) => &unreadable.event_type,
         }
-    }
-}
-
-/// Why an entry cannot be read, without anything that stands in it: the parser's message may quote the
-/// content.
-fn reason(error: &DecodeError) -> String {
-    match error {
-        DecodeError::Malformed(type_name, error) => format!(
-            "the data of {type_name} is not of its shape: {:?} error at line {} column {}",
-            error.classify(),
-            error.line(),
-            error.column()
-        ),
-        DecodeError::NoType | DecodeError::UnknownType(_) | DecodeError::Misplaced(_) => error.to_string(),
     }
 }
 

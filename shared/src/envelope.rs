@@ -130,8 +130,10 @@ pub enum DecodeError {
     /// Written by a newer version, or by somebody else.
     #[error("this version does not know the event type {0}; a newer one may: retry after an upgrade")]
     UnknownType(String),
-    /// Known type, wrong data.
-    #[error("the data of {0} is not of its shape: {1}")]
+    /// Known type, wrong data. Says where and not what: the parser's own message may quote the content, and this one
+    /// goes to log lines and tables.
+    #[error("the data of {0} is not of its shape: {cause:?} error at line {line} column {column}",
+        cause = .1.classify(), line = .1.line(), column = .1.column())]
     Malformed(String, serde_json::Error),
     /// A known event on the subject of another kind or another aggregate.
     #[error("the event {0} stands on a subject that is not its own")]

@@ -130,6 +130,20 @@ fn unknown_fields_and_types_are_kept_apart() {
 }
 
 #[test]
+fn why_an_event_cannot_be_read_is_told_without_its_content() {
+    let subject = Subject::conversation(&id("conv_abc123"));
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("ce-type", "turnlog.message.recorded.v1");
+    let body =
+        json!({"conversation_id": "conv_abc123", "ordinal": "my calves cramp", "role": "user"}).to_string();
+    let subject = subject.as_str().to_owned();
+    let entry = Entry { sequence: 1, stored_at: DateTime::UNIX_EPOCH, subject, headers, body: body.into() };
+    let told = entry.decode().unwrap_err().to_string();
+    assert!(told.contains("turnlog.message.recorded.v1") && told.contains("column"), "{told}");
+    assert!(!told.contains("calves"), "{told}");
+}
+
+#[test]
 fn the_list_of_problems_is_what_it_was() {
     let list: Vec<_> = KINDS
         .iter()
