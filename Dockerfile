@@ -7,6 +7,8 @@ RUN cargo build --release --locked --package turnlog
 
 FROM debian:bookworm-slim
 RUN useradd --system --uid 10001 --no-create-home turnlog
+# Who may vouch for the servers that turnlog calls.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /src/target/release/turnlog /usr/local/bin/turnlog
 USER turnlog
 ENV LISTEN=0.0.0.0:8080

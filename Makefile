@@ -24,7 +24,8 @@ setup:
 build: setup
 	cargo build --release --locked
 
-test: setup
+test:
+	@scripts/setup.sh tests
 	cargo build --locked
 	@scripts/test.sh
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Finds or fetches what building and running needs. Does nothing, quickly, where all of it is there.
+# Finds or fetches what building and running needs; with "tests" after it, also what tests use of other people's. Does
+# nothing, quickly, where all of it is there.
 . "$(dirname "$0")/lib.sh"
 
 need_rust() {
@@ -60,6 +61,39 @@ need_postgres() {
         fail "Postgres $postgres_oldest or newer is missing: install it (Debian, Ubuntu: apt-get install postgresql)"
 }
 
+# Prints a Python that can make environments and is new enough for scripts/test-tools.txt.
+python_with_venv() {
+    local python
+    for python in python3 /usr/bin/python3; do
+        if "$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            printf '%s\n' "$python"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# The vendors' own libraries, and what drives the endpoints from their document: an environment of its own, with every
+# file pinned by its hash. Its stamp says what it was made from, and comes last.
+need_python_tools() {
+    local wanted="$root/scripts/test-tools.txt" home="$tools/python" python
+    if cmp --silent "$wanted" "$home/made-from.txt" && "$home/bin/python" -c '' 2>/dev/null; then
+        return
+    fi
+    python=$(python_with_venv) || apt_install python3 python3-venv || true
+    python=$(python_with_venv) || fail "python3 3.11 or newer with venv is missing: install it"
+    say "fetching the test tools"
+    rm -rf "$home"
+    mkdir -p "$tools"
+    "$python" -m venv "$home" || fail "no Python environment could be made in $home: see above"
+    "$home/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --only-binary=:all: \
+        --require-hashes --requirement "$wanted" >&2 || fail "the test tools could not be fetched: see above"
+    cp "$wanted" "$home/made-from.txt"
+}
+
 need_rust
 need_nats
 need_postgres
+if [ "${1:-}" = tests ]; then
+    need_python_tools
+fi

@@ -2,6 +2,8 @@
 //! measures.
 
 pub mod connection;
+pub mod flood;
+pub mod hook;
 pub mod load;
 pub mod request;
 pub mod sse;

@@ -112,6 +112,10 @@ fn envelope(turn: Turn, text: &str) -> Result<Envelope> {
         content: text.to_owned(),
         timestamp: Timestamp::from_parts(said_at(turn), 0),
         provider: Provider::Elevenlabs,
+        inserted_at: None,
+        event_id: None,
+        reported: false,
+        original: None,
     });
     Envelope::seal(subject, event_id, &event, &Origin::default(), Utc::now()).map_err(Error::Json)
 }

@@ -63,6 +63,16 @@ async fn measure(scenario: Scenario, options: Options) -> Result<()> {
         let section = scenario::feed::measure(&place, &options).await?;
         store.update(|report| report.feed = Some(section))?;
     }
+    if wanted(Scenario::List) {
+        let section = scenario::list::measure(&place, &options).await?;
+        store.update(|report| report.list = Some(section))?;
+    }
+    if wanted(Scenario::Webhooks) {
+        let section = scenario::webhooks::measure(&place, &options).await?;
+        store.update(|report| report.webhooks = Some(section))?;
+        let section = scenario::webhooks::memory(&place, &options).await?;
+        store.update(|report| report.webhook_memory = Some(section))?;
+    }
     if wanted(Scenario::Peers) {
         let section = scenario::peers::measure(&place, &options).await?;
         store.update(|report| report.peers = Some(section))?;

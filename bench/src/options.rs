@@ -32,6 +32,10 @@ pub enum Scenario {
     Project,
     /// Latency from POST to live feed.
     Feed,
+    /// Latency of pages of a list of conversations, the first and the deepest.
+    List,
+    /// Acknowledged webhooks/s, and memory while large ones arrive.
+    Webhooks,
 }
 
 /// Which roles of turnlog take part.
@@ -76,6 +80,9 @@ pub struct Options {
     /// Conversations in the log that is projected.
     #[arg(long, global = true, default_value_t = 20_000, value_parser = value_parser!(u64).range(1..))]
     pub log_conversations: u64,
+    /// Conversations in the list that is paged through.
+    #[arg(long, global = true, default_value_t = 1_000_000, value_parser = value_parser!(u64).range(100_000..))]
+    pub listed: u64,
     /// Posts a second while the feed is watched.
     #[arg(long, global = true, default_value_t = 50, value_parser = value_parser!(u32).range(1..))]
     pub rate: u32,
@@ -100,6 +107,7 @@ impl Options {
             (self.seconds, self.warm_up, self.runs) = (self.seconds.min(3.0), self.warm_up.min(1.0), 1);
             self.messages = self.messages.min(100_000);
             self.log_conversations = self.log_conversations.min(2_000);
+            self.listed = self.listed.min(100_000);
         }
         self
     }

@@ -21,6 +21,14 @@ pub struct Report {
     pub project: Option<Section<ProjectRow>>,
     /// Post-to-feed latency.
     pub feed: Option<Section<FeedRow>>,
+    /// Pages of a list of conversations.
+    pub list: Option<Section<ListRow>>,
+    /// Acknowledged webhooks/s.
+    #[serde(default)]
+    pub webhooks: Option<Section<LoadRow>>,
+    /// Memory while large webhooks arrive at once.
+    #[serde(default)]
+    pub webhook_memory: Option<Section<MemoryRow>>,
 }
 
 /// One scenario's results.
@@ -139,6 +147,47 @@ pub struct FeedRun {
     pub from_reply: Latency,
     /// From just before the POST is written to its reply.
     pub post: Latency,
+}
+
+/// Repeated requests for one page of one list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListRow {
+    /// Whose list, narrowed to what.
+    pub list: String,
+    /// How the page was asked for.
+    pub how: String,
+    /// Its number.
+    pub page: u64,
+    /// Conversations on all pages.
+    pub conversations: u64,
+    /// Every run: from before the request is written to after its reply is read.
+    pub runs: Vec<Latency>,
+}
+
+/// Repeated floods of large webhooks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MemoryRow {
+    /// What was measured.
+    pub system: String,
+    /// Webhooks at once.
+    pub webhooks: usize,
+    /// Bytes of the sound in each.
+    pub bytes: usize,
+    /// Every run.
+    pub runs: Vec<MemoryRun>,
+}
+
+/// One flood.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MemoryRun {
+    /// Resident before, in MB of 1,048,576 bytes.
+    pub idle_mb: f64,
+    /// The most that was resident.
+    pub peak_mb: f64,
+    /// From the first byte to the last answer.
+    pub seconds: f64,
+    /// Answers other than 200.
+    pub not_200: u64,
 }
 
 impl Latency {

@@ -2,8 +2,10 @@
 
 pub mod feed;
 pub mod ingest;
+pub mod list;
 pub mod peers;
 pub mod project;
+pub mod webhooks;
 
 use crate::error::Result;
 use crate::options::Options;

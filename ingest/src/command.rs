@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
-use shared::events::{Enrolment, Revocation};
+use shared::events::{Enrolment, Payload, Recording, Refusal, Revocation, Source, Unread};
 use shared::http::{Fields, JsonObject};
 use shared::ids::{ConversationId, Invalid, MessageId, ParticipantId, Provider, Speaker, Timestamp, no_nul};
 use shared::problem::{FieldError, Kind, Problem};
+use shared::report;
 use shared::subjects::{Aggregate, Subject};
 
 /// Most characters of a name or a place.
@@ -24,6 +25,39 @@ pub enum Command {
     Update(Enrolment),
     /// Give up a token.
     Revoke(Revocation),
+    /// Take in what somebody tells of a whole conversation.
+    Report(Box<ReportConversation>),
+    /// Take in the sound of a conversation, which is stored already.
+    StoreAudio(Recording),
+    /// Keep a webhook that was not understood.
+    Receive(Unread),
+    /// Note that a webhook was turned away.
+    Refuse(Refusal),
+}
+
+/// What somebody tells of a whole conversation, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReportConversation {
+    /// Which one.
+    pub conversation: ConversationId,
+    /// Whose it is, where a service says so.
+    pub participant: Option<ParticipantId>,
+    /// Who tells.
+    pub source: Source,
+    /// Of which kind.
+    pub kind: String,
+    /// When it was made, by its sender's clock.
+    pub reported_at: Option<DateTime<Utc>>,
+    /// When it came in.
+    pub received_at: DateTime<Utc>,
+    /// SHA-256 of the body, hexadecimal.
+    pub sha256: String,
+    /// Its turns.
+    pub turns: Vec<report::Turn>,
+    /// When the conversation began, for turns that do not say when they were.
+    pub started_at: Option<DateTime<Utc>>,
+    /// The body.
+    pub payload: Payload,
 }
 
 /// A turn, checked.
@@ -45,6 +79,8 @@ pub struct RecordMessage {
     pub timestamp: Timestamp,
     /// Through which frontend.
     pub provider: Provider,
+    /// The vendor's own number of the utterance.
+    pub event_id: Option<u64>,
 }
 
 impl Command {
@@ -55,14 +91,43 @@ impl Command {
             Self::Enrol(id) => Subject::participant(id),
             Self::Update(enrolment) => Subject::participant(&enrolment.participant_id),
             Self::Revoke(revocation) => Subject::of(Aggregate::Token, &revocation.token_id),
+            Self::Report(report) => Subject::conversation(&report.conversation),
+            Self::StoreAudio(recording) => Subject::conversation(&recording.conversation_id),
+            Self::Receive(unread) => Subject::of(Aggregate::Webhook, &unread.sha256),
+            Self::Refuse(refusal) => Subject::of(Aggregate::Source, refusal.source.as_str()),
         }
+    }
+
+    /// Whether it is about its aggregate as a whole, so that what comes after it waits for it.
+    pub fn is_of_whole(&self) -> bool {
+        match self {
+            Self::Record(_) => false,
+            Self::Enrol(_)
+            | Self::Update(_)
+            | Self::Revoke(_)
+            | Self::Report(_)
+            | Self::StoreAudio(_)
+            | Self::Receive(_)
+            | Self::Refuse(_) => true,
+        }
+    }
+
+    /// Whether it may make several events, which are stored together.
+    pub fn makes_several(&self) -> bool {
+        matches!(self, Self::Report(_))
     }
 
     /// What makes a repeat of this command the same command, within its aggregate.
     pub fn natural_key(&self) -> Option<Key> {
         match self {
             Self::Record(message) => message.key(),
-            Self::Enrol(_) | Self::Update(_) | Self::Revoke(_) => None,
+            Self::Enrol(_)
+            | Self::Update(_)
+            | Self::Revoke(_)
+            | Self::Report(_)
+            | Self::StoreAudio(_)
+            | Self::Receive(_)
+            | Self::Refuse(_) => None,
         }
     }
 }
@@ -158,6 +223,7 @@ impl RecordMessage {
         let provider = fields.required("provider", |text| Provider::try_from(text.as_str()));
         let conversation = fields.optional("elevenlabs_conversation_id", ConversationId::try_from);
         let message_id = fields.optional("elevenlabs_message_id", MessageId::try_from);
+        let event_id = fields.integer("event_id", 0..=i64::MAX.unsigned_abs());
         let errors = fields.into_errors();
         let (Some(research_id), Some(role), Some(content), Some(timestamp), Some(provider), true) =
             (research_id, role, content, timestamp, provider, errors.is_empty())
@@ -184,6 +250,7 @@ impl RecordMessage {
             content,
             timestamp,
             provider,
+            event_id,
         })
     }
 }

@@ -31,7 +31,7 @@ use crate::state::State;
 use aggregates::{Aggregate, Aggregates, lock};
 use cost::{Costs, Mode};
 use plan::Plan;
-use publish::{Publisher, Stored};
+use publish::{NotStored, Publisher, Stored};
 
 /// Pause before the log is tried again after it did not answer.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -217,11 +217,11 @@ impl Work {
         metrics::histogram!("turnlog_commit_batch_events").record(plan.len() as f64);
         let started = Instant::now();
         let outcomes = match mode {
-            Mode::Batch => self.publisher.batch(plan.take_envelopes()).await,
-            Mode::Singles { .. } => self.publisher.singles(plan.take_envelopes()).await,
+            Mode::Singles { .. } if !plan.is_group() => self.publisher.singles(plan.take_envelopes()).await,
+            Mode::Batch | Mode::Singles { .. } => self.publisher.batch(plan.take_envelopes()).await,
         };
         metrics::histogram!("turnlog_publish_seconds").record(started.elapsed().as_secs_f64());
-        if outcomes.iter().all(Result::is_ok) {
+        if outcomes.iter().all(Result::is_ok) && !plan.is_group() {
             self.costs.learn(mode, plan.len(), started.elapsed());
         }
         self.settle(plan, outcomes).await;
@@ -267,9 +267,12 @@ impl Work {
     async fn settle(&mut self, plan: Plan, outcomes: Vec<Stored>) {
         let mut again = VecDeque::new();
         let mut fault = None;
-        for (planned, outcome) in plan.into_jobs().zip(outcomes) {
-            match outcome {
-                Ok(sequence) => self.aggregates.stored(planned, sequence),
+        let mut outcomes = outcomes.into_iter();
+        for planned in plan.into_jobs() {
+            // The events of one command share their fate: the last one's tells.
+            let of_command = outcomes.by_ref().take(planned.events.len());
+            match of_command.last().unwrap_or(Err(NotStored::Silent)) {
+                Ok(sequence) => again.extend(self.aggregates.stored(planned, sequence)),
                 Err(why) => {
                     planned.job.aggregate.doubt();
                     again.push_back(planned.job);
@@ -277,12 +280,14 @@ impl Work {
                 }
             }
         }
-        let Some(why) = fault else { return };
-        metrics::counter!("turnlog_commit_retries_total", "why" => why.label()).increment(1);
-        tracing::debug!(commands = again.len(), %why, "a commit is decided again");
-        self.singles_next = true;
+        if let Some(why) = &fault {
+            metrics::counter!("turnlog_commit_retries_total", "why" => why.label()).increment(1);
+            tracing::debug!(commands = again.len(), %why, "a commit is decided again");
+            self.singles_next = true;
+        }
         again.append(&mut self.pending);
         self.pending = again;
+        let Some(why) = fault else { return };
         if why.wants_pause() {
             tokio::time::sleep(RETRY_PAUSE).await;
         }

@@ -1,20 +1,25 @@
 //! What a command means for an aggregate in this state: pure, no clock, no I/O, so that it can be decided again.
 
-use shared::events::{Correction, Event, Message, Revocation};
+mod report;
+
+use shared::events::{Claim, Correction, Event, Message, Recording, Revocation};
 use shared::ids::ParticipantId;
 
+use crate::align::claim;
 use crate::command::{Command, ContentDigest, RecordMessage};
-use crate::state::{Conversation, State, merge};
+use crate::state::{Conversation, State, Turn, merge};
 
 /// What comes of a command.
 #[derive(Debug, PartialEq)]
 pub enum Decision {
-    /// A new fact.
+    /// New facts of one aggregate, stored as a whole or not at all.
     Append {
-        /// The fact.
-        event: Event,
+        /// The facts, in their order; never empty.
+        events: Vec<Event>,
         /// Sequence of the first version, for a correction.
         first: Option<u64>,
+        /// They are too many for one commit: once these are stored the command is decided again for the rest.
+        more: bool,
     },
     /// The log says so already.
     Already {
@@ -33,6 +38,16 @@ pub enum Refusal {
     NotOwner,
 }
 
+impl Decision {
+    fn append(event: Event) -> Self {
+        Self::Append { events: vec![event], first: None, more: false }
+    }
+
+    fn already(sequence: u64) -> Self {
+        Self::Already { first: sequence, sequence }
+    }
+}
+
 /// Decides. `planned` counts the messages of this conversation that were decided before but are not in `state` yet;
 /// `last_sequence` is where the aggregate ends.
 ///
@@ -44,24 +59,35 @@ pub fn decide(
     planned: u64,
     last_sequence: u64,
 ) -> Result<Decision, Refusal> {
-    let already = Decision::Already { first: last_sequence, sequence: last_sequence };
-    let append = |event| Decision::Append { event, first: None };
+    let already = || Decision::already(last_sequence);
     Ok(match command {
         Command::Record(message) => record(message, &state.conversation, planned)?,
-        Command::Enrol(_) if state.participant.is_some() => already,
-        Command::Enrol(id) => append(Event::ParticipantEnrolled(bare(id))),
+        Command::Enrol(_) if state.participant.is_some() => already(),
+        Command::Enrol(id) => Decision::append(Event::ParticipantEnrolled(bare(id))),
         Command::Update(given) => match &state.participant {
-            None => append(Event::ParticipantEnrolled(given.clone())),
+            None => Decision::append(Event::ParticipantEnrolled(given.clone())),
             Some(known) => {
                 let mut changed = known.clone();
                 merge(&mut changed, given);
-                if changed == *known { already } else { append(Event::ParticipantUpdated(given.clone())) }
+                if changed == *known {
+                    already()
+                } else {
+                    Decision::append(Event::ParticipantUpdated(given.clone()))
+                }
             }
         },
-        Command::Revoke(_) if state.revoked => already,
+        Command::Revoke(_) if state.revoked => already(),
         Command::Revoke(Revocation { token_id, expires_at }) => {
-            append(Event::TokenRevoked(Revocation { token_id: token_id.clone(), expires_at: *expires_at }))
+            let revocation = Revocation { token_id: token_id.clone(), expires_at: *expires_at };
+            Decision::append(Event::TokenRevoked(revocation))
         }
+        Command::Report(told) => report::decide(told, &state.conversation),
+        Command::StoreAudio(recording) => audio(recording, &state.conversation),
+        Command::Receive(unread) => match state.unread {
+            Some(sequence) => Decision::already(sequence),
+            None => Decision::append(Event::WebhookReceived(unread.clone())),
+        },
+        Command::Refuse(refusal) => Decision::append(Event::WebhookRefused(refusal.clone())),
     })
 }
 
@@ -69,18 +95,80 @@ fn record(message: &RecordMessage, conversation: &Conversation, planned: u64) ->
     if conversation.owner.as_ref().is_some_and(|owner| *owner != message.participant) {
         return Err(Refusal::NotOwner);
     }
-    let known = message.key().and_then(|key| conversation.known.get(&key));
-    let Some(known) = known else {
-        let event = Event::MessageRecorded(fact(message, conversation.messages + planned + 1));
-        return Ok(Decision::Append { event, first: None });
-    };
-    let first = known.first();
-    // Any version that was sent before is a repeat, also an older one: a late retry must not undo a correction.
-    if let Some(sequence) = known.version(ContentDigest::of(message.role, &message.content)) {
-        return Ok(Decision::Already { first, sequence });
+    let digest = ContentDigest::of(message.role, &message.content);
+    if let Some(turn) = message.key().and_then(|key| conversation.find(key)) {
+        let first = turn.first();
+        // Any version that was sent before is a repeat, also an older one: a late retry must not undo a correction.
+        return Ok(match turn.version(digest) {
+            Some(sequence) => Decision::Already { first, sequence },
+            None => corrected(message, turn),
+        });
     }
-    let correction = Correction { first_sequence: first, message: fact(message, known.ordinal) };
-    Ok(Decision::Append { event: Event::MessageCorrected(correction), first: Some(first) })
+    if let Some(turn) = reported_turn(message, conversation) {
+        return Ok(owned(message, conversation, corrected(message, turn)));
+    }
+    let event = Event::MessageRecorded(fact(message, conversation.messages + planned + 1));
+    Ok(owned(message, conversation, Decision::append(event)))
+}
+
+/// The final text of a report holds against what a frontend sends late, which is kept beside it.
+fn corrected(message: &RecordMessage, turn: &Turn) -> Decision {
+    let mut fact = fact(message, turn.ordinal);
+    let mut sent = None;
+    if let Some(held) = &turn.message {
+        fact.inserted_at = held.inserted_at;
+        fact.event_id = fact.event_id.or(held.event_id);
+        fact.original.clone_from(&held.original);
+        if turn.settled {
+            fact.role = held.role;
+            sent = (held.content != fact.content)
+                .then(|| std::mem::replace(&mut fact.content, held.content.clone()));
+        }
+    }
+    let correction = Correction { first_sequence: turn.first(), message: fact, sent };
+    let first = Some(correction.first_sequence);
+    Decision::Append { events: vec![Event::MessageCorrected(correction)], first, more: false }
+}
+
+/// The message that a report told of before its frontend did.
+fn reported_turn<'c>(message: &RecordMessage, conversation: &'c Conversation) -> Option<&'c Turn> {
+    if conversation.reports.is_empty() {
+        return None;
+    }
+    let unclaimed: Vec<_> = conversation
+        .turns
+        .iter()
+        .filter_map(|turn| Some((turn, turn.message.as_deref().filter(|held| held.reported)?)))
+        .collect();
+    let messages: Vec<_> = unclaimed.iter().map(|(_, held)| *held).collect();
+    let place = claim(&messages, message.role, &message.content, message.event_id)?;
+    unclaimed.get(place).map(|(turn, _)| *turn)
+}
+
+/// What was there before its participant was known becomes the participant's, too.
+fn owned(message: &RecordMessage, conversation: &Conversation, mut decision: Decision) -> Decision {
+    if let (Decision::Append { events, .. }, None) = (&mut decision, &conversation.owner) {
+        events.splice(0..0, claimed(conversation, &message.conversation, &message.participant));
+    }
+    decision
+}
+
+fn claimed(
+    conversation: &Conversation,
+    id: &shared::ids::ConversationId,
+    participant: &ParticipantId,
+) -> Option<Event> {
+    let claim = Claim { conversation_id: id.clone(), participant_id: participant.clone() };
+    conversation.has_begun().then_some(Event::ConversationClaimed(claim))
+}
+
+fn audio(recording: &Recording, conversation: &Conversation) -> Decision {
+    let known = conversation.audio.iter().find(|(sha256, _)| *sha256 == recording.audio.sha256);
+    if let Some((_, sequence)) = known {
+        return Decision::already(*sequence);
+    }
+    let participant_id = conversation.owner.clone();
+    Decision::append(Event::AudioStored(Recording { participant_id, ..recording.clone() }))
 }
 
 fn fact(message: &RecordMessage, ordinal: u64) -> Message {
@@ -94,6 +182,10 @@ fn fact(message: &RecordMessage, ordinal: u64) -> Message {
         content: message.content.clone(),
         timestamp: message.timestamp,
         provider: message.provider,
+        inserted_at: None,
+        event_id: message.event_id,
+        reported: false,
+        original: None,
     }
 }
 

@@ -1,13 +1,15 @@
 //! Handlers: extract, call one function, shape the answer.
 
+mod bodies;
 pub(crate) mod messages;
 pub(crate) mod participants;
 pub(crate) mod sessions;
+pub(crate) mod webhooks;
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
+use serde::Serialize;
 use shared::problem::{Kind, Problem};
 
 use crate::committer::Failure;
@@ -29,6 +31,6 @@ impl From<Failure> for Problem {
 }
 
 /// 200 with the body, and the event's sequence beside it.
-fn stored(sequence: u64, body: Value) -> Response {
+fn stored(sequence: u64, body: impl Serialize) -> Response {
     ([(SEQUENCE.clone(), HeaderValue::from(sequence))], Json(body)).into_response()
 }

@@ -1,14 +1,18 @@
 #![doc = include_str!("../README.md")]
 
+mod align;
 pub mod command;
 pub mod committer;
 pub mod decide;
 mod endpoints;
 mod limiter;
 mod passwords;
+pub mod reconcile;
 mod router;
 mod settings;
 pub mod state;
+pub mod vendor;
+pub mod webhooks;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -17,14 +21,24 @@ use axum::extract::FromRef;
 use shared::auth::{Authenticator, Revocations};
 use shared::health::Health;
 use shared::http::{AnyError, Lifecycle, Service};
+use shared::limiter::{Limiter, Network};
 use shared::limits::{ENVELOPE_BYTES, MAX_ID_BYTES};
 use shared::log::Log;
+use shared::objects::Objects;
+use tokio::task::JoinHandle;
 
 use committer::Committer;
 use limiter::LoginLimiter;
 use passwords::AccessCodes;
+use reconcile::{Desk, Reconciler};
+use vendor::Vendor;
+use webhooks::elevenlabs::{MAX_REPORT_EVENT_BYTES, Reader};
+use webhooks::sources::Sources;
+use webhooks::spool::Spool;
+use webhooks::standard::Signers;
 
 pub use settings::{IngestSettings, LoginMode};
+pub use webhooks::WebhookSettings;
 
 /// What handlers work with. Every request takes a clone, so it is one pointer.
 #[derive(Clone)]
@@ -36,6 +50,11 @@ pub(crate) struct Parts {
     committer: Committer,
     logins: LoginLimiter,
     access_codes: AccessCodes,
+    conversation_webhooks: Limiter<Network>,
+    signers: Signers,
+    sources: Sources,
+    spool: Spool,
+    reader: Reader,
 }
 
 impl Deref for App {
@@ -70,18 +89,33 @@ pub async fn start(
         let log = probe.clone();
         Box::pin(async move { log.extent().await.is_ok() })
     });
+    let vendor = settings.vendor.clone().map(Vendor::new).transpose()?;
+    if let Some(vendor) = vendor.clone() {
+        watch_vendor(vendor, health);
+    }
+    let objects = Objects::open(&settings.nats, "ingest objects").await?;
+    let signers = Signers::new(&settings.webhooks.conversation_secrets);
+    let desk = Desk::new(log.clone(), committer.clone(), objects.clone(), &settings.webhooks);
+    let beside = Beside::start(desk, vendor, &settings, &lifecycle);
     let app = App(Arc::new(Parts {
         authenticator: Authenticator::new(&settings.auth, revocations.clone()),
-        committer,
         logins: LoginLimiter::new(&settings),
         access_codes: AccessCodes::default(),
+        conversation_webhooks: Limiter::new(settings.webhooks_per_address),
+        signers: signers.ok_or("WEBHOOK_SECRET must be base64, with or without whsec_ before it")?,
+        sources: Sources::new(committer.clone()),
+        spool: Spool::new(&settings.webhooks),
+        reader: Reader::new(objects.clone()),
+        committer,
         settings,
     }));
     let work = async move {
         tokio::select! {
             () = committing => Err("the committer stopped".into()),
             ended = revocations.follow(revoked) => ended.map_err(AnyError::from),
+            error = beside.ended() => Err(error),
             () = lifecycle.drained.cancelled() => {
+                objects.close().await;
                 log.close().await;
                 Ok(())
             }
@@ -90,9 +124,46 @@ pub async fn start(
     Ok(Service { name: "ingest", routes: router::routes(app), work: Box::pin(work) })
 }
 
+/// Loops on tasks of their own: a long conversation that is fetched must not hold up commits.
+struct Beside {
+    rereading: JoinHandle<()>,
+    reconciling: JoinHandle<()>,
+}
+
+impl Beside {
+    fn start(desk: Desk, vendor: Option<Vendor>, settings: &IngestSettings, lifecycle: &Lifecycle) -> Self {
+        let desk = Arc::new(desk);
+        let rereading = reconcile::keep_rereading(Arc::clone(&desk), lifecycle.stopping.clone());
+        let (settings, stop) = (settings.reconcile.clone(), lifecycle.stopping.clone());
+        let reconciling = async move {
+            if let (Some(vendor), Some(every)) = (vendor, settings.every) {
+                reconcile::keep_reconciling(Reconciler { vendor, settings, desk }, every, stop).await;
+            }
+        };
+        Self { rereading: tokio::spawn(rereading), reconciling: tokio::spawn(reconciling) }
+    }
+
+    /// Answers when one of them ends without having been stopped.
+    async fn ended(self) -> AnyError {
+        tokio::select! {
+            error = reconcile::supervise("reading webhooks again", self.rereading) => error,
+            error = reconcile::supervise("the reconciler", self.reconciling) => error,
+        }
+    }
+}
+
+/// Shows on the health page whether the vendor answers. Taking events does not need it.
+fn watch_vendor(vendor: Vendor, health: &Health) {
+    health.optional("elevenlabs", move || {
+        let vendor = vendor.clone();
+        Box::pin(async move { vendor.is_up().await })
+    });
+}
+
 /// JSON can make one byte of content six; an event of the largest message must still pass the server.
 fn check_payload(settings: &IngestSettings, log: &Log) -> Result<(), AnyError> {
-    let needed = 6 * (settings.max_content_bytes + 4 * MAX_ID_BYTES) + ENVELOPE_BYTES;
+    let message = 6 * (settings.max_content_bytes + 4 * MAX_ID_BYTES);
+    let needed = message.max(MAX_REPORT_EVENT_BYTES) + ENVELOPE_BYTES;
     let allowed = log.client().server_info().max_payload;
     if allowed < needed {
         return Err(format!(

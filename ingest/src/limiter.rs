@@ -2,76 +2,35 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
-use std::num::NonZeroU32;
-use std::sync::Arc;
 
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use shared::ids::ParticipantId;
+use shared::limiter::{Allowances, Limiter, Network};
 use shared::problem::Problem;
 
 use crate::settings::IngestSettings;
 
-/// Keys past which those that are full again are forgotten.
-const SWEEP_AT: usize = 50_000;
-
-/// Counts logins. Clones share the counts.
-#[derive(Clone)]
+/// Counts logins.
 pub(crate) struct LoginLimiter {
-    addresses: Arc<Limit<IpAddr>>,
-    ids: Arc<Limit<u64>>,
-}
-
-struct Limit<K: Hash + Eq + Clone> {
-    per_minute: NonZeroU32,
-    limiter: DefaultKeyedRateLimiter<K>,
+    addresses: Limiter<Network>,
+    ids: Limiter<u64>,
 }
 
 impl LoginLimiter {
     pub(crate) fn new(settings: &IngestSettings) -> Self {
-        Self {
-            addresses: Arc::new(Limit::new(settings.logins_per_address)),
-            ids: Arc::new(Limit::new(settings.logins_per_id)),
-        }
+        let (addresses, ids) = (settings.logins_per_address, settings.logins_per_id);
+        Self { addresses: Limiter::new(addresses), ids: Limiter::new(ids) }
     }
 
     /// Counts one login.
-    pub(crate) fn admit(&self, address: IpAddr, id: &ParticipantId) -> Result<(), Problem> {
+    pub(crate) fn admit(
+        &self,
+        address: IpAddr,
+        id: &ParticipantId,
+        allowances: &Allowances,
+    ) -> Result<(), Problem> {
         let mut hasher = DefaultHasher::new();
         id.hash(&mut hasher);
-        self.addresses.admit(&address)?;
-        self.ids.admit(&hasher.finish())
-    }
-}
-
-impl<K: Hash + Eq + Clone> Limit<K> {
-    fn new(per_minute: u32) -> Self {
-        let per_minute = NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN);
-        Self { per_minute, limiter: RateLimiter::keyed(Quota::per_minute(per_minute)) }
-    }
-
-    fn admit(&self, key: &K) -> Result<(), Problem> {
-        if self.limiter.len() > SWEEP_AT {
-            self.limiter.retain_recent();
-        }
-        let Err(refused) = self.limiter.check_key(key) else { return Ok(()) };
-        let wait = refused.wait_time_from(DefaultClock::default().now());
-        Err(Problem::rate_limited(self.per_minute.get(), wait))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn past_the_limit_the_caller_learns_when_to_come_back() {
-        let limit = Limit::new(2);
-        assert!(limit.admit(&1_u64).is_ok());
-        assert!(limit.admit(&1).is_ok());
-        assert!(limit.admit(&2).is_ok());
-        let problem = limit.admit(&1).unwrap_err();
-        assert_eq!(problem.limit, Some(2));
-        assert!(problem.retry_after.is_some_and(|wait| wait.as_secs() <= 30));
+        self.addresses.admit(&address.into(), allowances)?;
+        self.ids.admit(&hasher.finish(), allowances)
     }
 }

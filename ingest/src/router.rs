@@ -1,19 +1,22 @@
 //! All endpoints of the write edge, on one page.
 
-use axum::Router;
-use axum::routing::{post, put};
+use shared::http::openapi::alias;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::App;
-use crate::endpoints::{messages, participants, sessions};
+use crate::endpoints::{messages, participants, sessions, webhooks};
 
-pub(crate) fn routes(app: App) -> Router {
-    Router::new()
-        .route("/api/v1/auth/login", post(sessions::login))
-        .route("/api/v1/auth/logout", post(sessions::logout))
-        .route("/api/v1/chat/message", post(messages::save))
-        .route("/api/v1/chat/save-message", post(messages::save))
-        .route("/api/v1/chat/messages", post(messages::save_all))
-        .route("/api/v1/participants/{research_id}", put(participants::enrol))
-        .route("/api/v1/profile", put(participants::update_own))
+pub(crate) fn routes(app: App) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(sessions::login))
+        .routes(routes!(sessions::logout))
+        .routes(routes!(messages::save))
+        .routes(alias("/api/v1/chat/save-message", "save_message", routes!(messages::save)))
+        .routes(routes!(messages::save_all))
+        .routes(routes!(participants::enrol))
+        .routes(routes!(participants::update_own))
+        .routes(routes!(webhooks::elevenlabs_webhook))
+        .routes(routes!(webhooks::conversation_webhook))
         .with_state(app)
 }

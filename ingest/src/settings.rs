@@ -1,9 +1,16 @@
 //! Settings of the write edge.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use shared::config::{AuthSettings, Env, NatsSettings};
-use shared::limits::DEFAULT_CONTENT_BYTES;
+use shared::limits::{
+    DEFAULT_CONTENT_BYTES, DEFAULT_LOGINS_PER_ADDRESS, DEFAULT_LOGINS_PER_ID, DEFAULT_WEBHOOKS_PER_ADDRESS,
+};
+
+use crate::reconcile::ReconcileSettings;
+use crate::vendor::VendorSettings;
+use crate::webhooks::WebhookSettings;
 
 /// Most bytes that `MAX_CONTENT_BYTES` may ask for: sixfold (escaped JSON) it still fits one event.
 const LARGEST_CONTENT: usize = 256 * 1024;
@@ -31,13 +38,21 @@ pub struct IngestSettings {
     /// How long a token from login is good.
     pub token_ttl: Duration,
     /// Logins a minute from one address.
-    pub logins_per_address: u32,
+    pub logins_per_address: NonZeroU32,
     /// Logins a minute for one id.
-    pub logins_per_id: u32,
+    pub logins_per_id: NonZeroU32,
+    /// Requests a minute to the conversation webhook from one address.
+    pub webhooks_per_address: NonZeroU32,
     /// Bytes of one message's content.
     pub max_content_bytes: usize,
     /// Bytes of one request body.
     pub max_body_bytes: usize,
+    /// The vendor's API; `None` where there is no key to it.
+    pub vendor: Option<VendorSettings>,
+    /// What others send.
+    pub webhooks: WebhookSettings,
+    /// How what is missing is fetched from the vendor.
+    pub reconcile: ReconcileSettings,
 }
 
 impl IngestSettings {
@@ -62,10 +77,14 @@ impl IngestSettings {
             auth: AuthSettings::from_env(env),
             login_mode,
             token_ttl: env.seconds("TOKEN_TTL_SECONDS", Duration::from_secs(24 * 3600)),
-            logins_per_address: env.parse("RATE_LIMIT_LOGIN_PER_MIN", 300, "a number of logins"),
-            logins_per_id: env.parse("RATE_LIMIT_LOGIN_PER_ID_PER_MIN", 20, "a number of logins"),
+            logins_per_address: env.per_minute("RATE_LIMIT_LOGIN_PER_MIN", DEFAULT_LOGINS_PER_ADDRESS),
+            logins_per_id: env.per_minute("RATE_LIMIT_LOGIN_PER_ID_PER_MIN", DEFAULT_LOGINS_PER_ID),
+            webhooks_per_address: env.per_minute("RATE_LIMIT_WEBHOOK_PER_MIN", DEFAULT_WEBHOOKS_PER_ADDRESS),
             max_content_bytes,
             max_body_bytes,
+            vendor: VendorSettings::from_env(env),
+            webhooks: WebhookSettings::from_env(env),
+            reconcile: ReconcileSettings::from_env(env),
         }
     }
 }

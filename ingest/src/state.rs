@@ -1,8 +1,8 @@
-//! The state of an aggregate, folded from its own events: as much as deciding needs, and no content.
+//! The state of an aggregate, folded from its own events: as much as deciding needs.
 
 use std::collections::HashMap;
 
-use shared::events::{Enrolment, Event, Message};
+use shared::events::{Correction, Enrolment, Event, Message, Recording, Report};
 use shared::ids::ParticipantId;
 
 use crate::command::{ContentDigest, Key};
@@ -16,29 +16,53 @@ pub struct State {
     pub participant: Option<Enrolment>,
     /// Of a token.
     pub revoked: bool,
+    /// Of a webhook that was not understood: where it stands.
+    pub unread: Option<u64>,
 }
 
-/// A conversation: who owns it, how many messages it has, and which ones would be repeats.
+/// A conversation: who owns it, what was said, what was told of it.
 #[derive(Debug, Default)]
 pub struct Conversation {
-    /// Whoever wrote first.
+    /// Whoever wrote first, or whose a service says it is.
     pub owner: Option<ParticipantId>,
     /// Messages so far, corrections not counted.
     pub messages: u64,
-    /// Those with a natural key.
-    pub known: HashMap<Key, Known>,
+    /// Messages that may be met again, in the order of their ordinals: all of them, but in a standing conversation,
+    /// which nobody reports, only those with a natural key.
+    pub turns: Vec<Turn>,
+    /// Those with a natural key, by it: places in `turns`.
+    pub known: HashMap<Key, usize>,
+    /// Reports by their kind.
+    pub reports: HashMap<String, Reported>,
+    /// Sounds that were stored: SHA-256 and sequence.
+    pub audio: Vec<(String, u64)>,
+    /// Bytes of the texts held.
+    bytes: usize,
 }
 
 /// A message that would be recognised when it came again.
 #[derive(Debug)]
-pub struct Known {
-    /// Its place in the conversation.
+pub struct Turn {
+    /// Its number in the conversation, from 1.
     pub ordinal: u64,
     /// Every version in order, with its sequence; the first one's is the message's id for ever.
     pub versions: Vec<(ContentDigest, u64)>,
+    /// Its newest version; absent in a standing conversation.
+    pub message: Option<Box<Message>>,
+    /// A report has said what its final text is.
+    pub settled: bool,
 }
 
-impl Known {
+/// What was reported of one kind.
+#[derive(Debug, Default)]
+pub struct Reported {
+    /// Every report: SHA-256 of its body, and sequence.
+    pub versions: Vec<(String, u64)>,
+    /// When the newest was made, by its sender's clock.
+    pub newest: Option<chrono::DateTime<chrono::Utc>>,
+}
+
+impl Turn {
     /// Sequence of the first version.
     pub fn first(&self) -> u64 {
         self.versions.first().map_or(0, |(_, sequence)| *sequence)
@@ -52,44 +76,117 @@ impl Known {
 
 impl State {
     /// Takes in one event. Total: whatever stands in the log can be folded.
-    pub fn fold(&mut self, event: &Event, sequence: u64) {
+    pub fn fold(&mut self, event: Event, sequence: u64) {
         match event {
             Event::MessageRecorded(message) => self.conversation.record(message, sequence),
-            Event::MessageCorrected(correction) => self.conversation.version(&correction.message, sequence),
+            Event::MessageCorrected(correction) => self.conversation.correct(correction, sequence),
+            Event::ConversationClaimed(claim) => self.conversation.owned_by(Some(&claim.participant_id)),
+            Event::ConversationReported(report) => self.conversation.report(report, sequence),
+            Event::AudioStored(recording) => self.conversation.audio(recording, sequence),
             Event::ParticipantEnrolled(data) | Event::ParticipantUpdated(data) => match &mut self.participant
             {
-                Some(known) => merge(known, data),
-                none => *none = Some(data.clone()),
+                Some(known) => merge(known, &data),
+                none => *none = Some(data),
             },
             Event::TokenRevoked(_) => self.revoked = true,
+            Event::WebhookReceived(_) => self.unread = Some(sequence),
+            Event::WebhookRefused(_) => {}
         }
     }
 
     /// About how many bytes this takes, for the bound of the cache.
     pub fn weight(&self) -> usize {
-        const EACH: usize = size_of::<(Key, Known)>() + size_of::<(ContentDigest, u64)>() + 16;
-        512 + self.conversation.known.len() * EACH
+        const EACH: usize =
+            size_of::<(Key, usize)>() + size_of::<Turn>() + size_of::<(ContentDigest, u64)>() + 64;
+        512 + self.conversation.turns.len() * EACH + self.conversation.bytes
     }
 }
 
 impl Conversation {
-    fn record(&mut self, message: &Message, sequence: u64) {
-        if self.owner.is_none() {
-            self.owner.clone_from(&message.participant_id);
-        }
-        self.messages = self.messages.max(message.ordinal);
-        self.version(message, sequence);
+    /// Whether anything was said or told.
+    pub fn has_begun(&self) -> bool {
+        self.messages > 0 || !self.reports.is_empty() || !self.audio.is_empty()
     }
 
-    fn version(&mut self, message: &Message, sequence: u64) {
-        let Some(key) = Key::of(message.message_id.as_ref(), message.idempotency_key.as_ref()) else {
-            return;
-        };
-        let digest = ContentDigest::of(message.role, &message.content);
-        let known =
-            self.known.entry(key).or_insert_with(|| Known { ordinal: message.ordinal, versions: Vec::new() });
-        known.versions.push((digest, sequence));
+    /// The message with this natural key.
+    pub fn find(&self, key: Key) -> Option<&Turn> {
+        self.known.get(&key).and_then(|place| self.turns.get(*place))
     }
+
+    /// The first owner stays.
+    fn owned_by(&mut self, participant: Option<&ParticipantId>) {
+        if self.owner.is_none() {
+            self.owner = participant.cloned();
+        }
+    }
+
+    fn record(&mut self, message: Message, sequence: u64) {
+        self.owned_by(message.participant_id.as_ref());
+        self.messages = self.messages.max(message.ordinal);
+        let key = Key::of(message.message_id.as_ref(), message.idempotency_key.as_ref());
+        let standing = message.conversation_id.is_standing();
+        if standing && key.is_none() {
+            return;
+        }
+        if let Some(key) = key {
+            self.known.entry(key).or_insert(self.turns.len());
+        }
+        let digest = ContentDigest::of(message.role, &message.content);
+        let (ordinal, settled) = (message.ordinal, message.reported);
+        let message = (!standing).then(|| Box::new(message));
+        self.bytes += message.as_deref().map_or(0, size);
+        self.turns.push(Turn { ordinal, versions: vec![(digest, sequence)], message, settled });
+    }
+
+    fn correct(&mut self, correction: Correction, sequence: u64) {
+        let Correction { first_sequence, message, sent } = correction;
+        self.owned_by(message.participant_id.as_ref());
+        let Some(place) = self.place_of(&message, first_sequence) else { return };
+        if let Some(key) = Key::of(message.message_id.as_ref(), message.idempotency_key.as_ref()) {
+            self.known.entry(key).or_insert(place);
+        }
+        let turn = &mut self.turns[place];
+        for text in [Some(message.content.as_str()), sent.as_deref()].into_iter().flatten() {
+            turn.versions.push((ContentDigest::of(message.role, text), sequence));
+        }
+        if let Some(held) = &mut turn.message {
+            self.bytes = self.bytes.saturating_sub(size(held)) + size(&message);
+            **held = message;
+        }
+    }
+
+    fn place_of(&self, message: &Message, first_sequence: u64) -> Option<usize> {
+        let key = Key::of(message.message_id.as_ref(), message.idempotency_key.as_ref());
+        let by_key = key.and_then(|key| self.known.get(&key).copied());
+        by_key.or_else(|| self.turns.iter().position(|turn| turn.first() == first_sequence))
+    }
+
+    fn report(&mut self, report: Report, sequence: u64) {
+        self.owned_by(report.participant_id.as_ref());
+        let reported = self.reports.entry(report.kind).or_default();
+        reported.versions.push((report.sha256, sequence));
+        if report.superseded {
+            return;
+        }
+        reported.newest = reported.newest.max(report.reported_at);
+        for ordinal in report.turns.into_iter().flatten() {
+            let found = self.turns.binary_search_by_key(&ordinal, |turn| turn.ordinal);
+            if let Ok(place) = found {
+                self.turns[place].settled = true;
+            }
+        }
+    }
+
+    fn audio(&mut self, recording: Recording, sequence: u64) {
+        self.owned_by(recording.participant_id.as_ref());
+        self.audio.push((recording.audio.sha256, sequence));
+    }
+}
+
+/// Bytes of a message's texts.
+fn size(message: &Message) -> usize {
+    let original = message.original.as_ref().map_or(0, String::len);
+    size_of::<Message>() + message.content.len() + original + 2 * message.conversation_id.as_str().len()
 }
 
 /// Lays what is given over what is known.

@@ -7,6 +7,8 @@ use sqlx::PgConnection;
 
 use crate::rows::{Changes, ConversationRow, MessageRow, ParkedRow, ParticipantRow};
 
+mod reports;
+
 /// Writes everything but the checkpoint. The caller holds the transaction.
 pub(crate) async fn rows(connection: &mut PgConnection, changes: &Changes<'_>) -> Result<(), sqlx::Error> {
     if !changes.messages.is_empty() {
@@ -20,6 +22,21 @@ pub(crate) async fn rows(connection: &mut PgConnection, changes: &Changes<'_>) -
     }
     for once_each in runs(&changes.participants) {
         participants(connection, once_each).await?;
+    }
+    if !changes.reports.is_empty() {
+        reports::reports(connection, &changes.reports).await?;
+    }
+    if !changes.recordings.is_empty() {
+        reports::recordings(connection, &changes.recordings).await?;
+    }
+    for claim in &changes.claims {
+        reports::claim(connection, claim).await?;
+    }
+    if !changes.sources.is_empty() {
+        reports::sources(connection, &changes.sources).await?;
+    }
+    if !changes.refused.is_empty() {
+        reports::refused(connection, &changes.refused).await?;
     }
     if !changes.parked.is_empty() {
         parked(connection, &changes.parked).await?;
@@ -54,10 +71,10 @@ fn column<'r, R, T>(rows: &'r [R], value: impl Fn(&'r R) -> T) -> Vec<T> {
 async fn messages(connection: &mut PgConnection, rows: &[MessageRow<'_>]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "INSERT INTO messages (sequence, version_sequence, ordinal, said_at, recorded_at, said_offset,
-                               conversation, participant_id, message_id, role, provider, content)
+                               conversation, participant_id, message_id, role, provider, content, place)
          SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[],
                               $6::integer[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
-                              $12::text[])
+                              $12::text[], $13::bigint[])
          ON CONFLICT (sequence) DO NOTHING",
         &column(rows, |row| row.sequence)[..],
         &column(rows, |row| row.version_sequence)[..],
@@ -70,7 +87,8 @@ async fn messages(connection: &mut PgConnection, rows: &[MessageRow<'_>]) -> Res
         &column(rows, |row| row.message_id)[..] as &[Option<&str>],
         &column(rows, |row| row.role)[..] as &[&str],
         &column(rows, |row| row.provider)[..] as &[&str],
-        &column(rows, |row| row.content)[..] as &[&str]
+        &column(rows, |row| row.content)[..] as &[&str],
+        &column(rows, |row| row.place)[..]
     )
     .execute(connection)
     .await?;
@@ -81,11 +99,13 @@ async fn corrections(connection: &mut PgConnection, rows: &[MessageRow<'_>]) -> 
     sqlx::query!(
         "UPDATE messages AS m
          SET version_sequence = c.version_sequence, said_at = c.said_at, said_offset = c.said_offset,
-             role = c.role, content = c.content
+             role = c.role, content = c.content, place = c.place, message_id = coalesce(c.message_id, m.message_id),
+             participant_id = coalesce(m.participant_id, c.participant_id)
          FROM (SELECT DISTINCT ON (sequence, conversation) *
                FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::timestamptz[], $5::integer[],
-                           $6::text[], $7::text[])
-                    AS version (sequence, version_sequence, conversation, said_at, said_offset, role, content)
+                           $6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[])
+                    AS version (sequence, version_sequence, conversation, said_at, said_offset, role, content,
+                                message_id, participant_id, place)
                ORDER BY sequence, conversation, version_sequence DESC) AS c
          WHERE m.sequence = c.sequence AND m.conversation = c.conversation
                AND m.version_sequence < c.version_sequence",
@@ -95,7 +115,10 @@ async fn corrections(connection: &mut PgConnection, rows: &[MessageRow<'_>]) -> 
         &column(rows, |row| row.said_at)[..],
         &column(rows, |row| row.said_offset)[..],
         &column(rows, |row| row.role)[..] as &[&str],
-        &column(rows, |row| row.content)[..] as &[&str]
+        &column(rows, |row| row.content)[..] as &[&str],
+        &column(rows, |row| row.message_id)[..] as &[Option<&str>],
+        &column(rows, |row| row.participant_id)[..] as &[Option<&str>],
+        &column(rows, |row| row.place)[..]
     )
     .execute(connection)
     .await?;
@@ -107,7 +130,8 @@ async fn conversations(
     rows: &[ConversationRow<'_>],
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "INSERT INTO conversations AS c (token, conversation_id, participant_id, provider, message_count,
+        "WITH written AS (
+         INSERT INTO conversations AS c (token, conversation_id, participant_id, provider, message_count,
                                          first_sequence, last_sequence, started_at, last_message_at)
          SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
                               $7::bigint[], $8::timestamptz[], $9::timestamptz[])
@@ -119,7 +143,11 @@ async fn conversations(
              first_sequence = least(c.first_sequence, excluded.first_sequence),
              last_sequence = greatest(c.last_sequence, excluded.last_sequence),
              started_at = least(c.started_at, excluded.started_at),
-             last_message_at = greatest(c.last_message_at, excluded.last_message_at)",
+             last_message_at = greatest(c.last_message_at, excluded.last_message_at)
+         RETURNING (xmax = 0) AS fresh)
+         UPDATE conversation_counts AS n SET conversations = n.conversations + began.now
+         FROM (SELECT count(*) AS now FROM written WHERE fresh) AS began
+         WHERE n.status = 'ACTIVE' AND began.now > 0",
         &column(rows, |row| row.token)[..] as &[&str],
         &column(rows, |row| row.conversation_id)[..] as &[&str],
         &column(rows, |row| row.participant_id)[..] as &[Option<&str>],

@@ -2,10 +2,15 @@
 
 use std::collections::HashMap;
 
-use shared::events::{Correction, Enrolment, Event, Message};
+use chrono::{DateTime, Utc};
+use shared::events::{Claim, Correction, Enrolment, Event, Message, Recording, Refusal, Report, Source};
+use shared::ids::{ConversationId, ParticipantId, Provider};
 
 use crate::intake::Item;
-use crate::rows::{Changes, ConversationRow, MessageRow, ParkedRow, ParticipantRow, number};
+use crate::rows::{
+    Changes, ClaimRow, ConversationRow, MessageRow, ParkedRow, ParticipantRow, RecordingRow, RefusedRow,
+    ReportRow, SourceRow, number,
+};
 
 /// Folds entries that are in the order of their sequence. One that comes again is passed over.
 pub(crate) fn fold(items: &[Item]) -> Changes<'_> {
@@ -36,7 +41,18 @@ impl<'a> Folding<'a> {
             }
             // Nobody asks the tables about tokens: every service follows their subjects itself.
             Ok(Event::TokenRevoked(_)) => {}
-            Err(unreadable) => self.changes.parked.push(ParkedRow::of(item, &unreadable.reason)),
+            Ok(Event::ConversationClaimed(claim)) => self.claimed(item, claim),
+            Ok(Event::ConversationReported(report)) => self.reported(item, report),
+            Ok(Event::AudioStored(recording)) => self.recording(item, recording),
+            // It can be read now: the write edge makes a report of it.
+            Ok(Event::WebhookReceived(unread)) => self.received(unread.source, item),
+            Ok(Event::WebhookRefused(refusal)) => self.refused(item, refusal),
+            Err(unreadable) => {
+                self.changes.parked.push(ParkedRow::of(item, &unreadable.reason));
+                if let Some(source) = unreadable.source {
+                    self.received(source, item);
+                }
+            }
         }
     }
 
@@ -53,28 +69,129 @@ impl<'a> Folding<'a> {
 
     /// Every version counts, so that it does not matter which entries share a batch.
     fn conversation(&mut self, item: &'a Item, message: &'a Message) {
+        let owner = message.participant_id.as_ref();
+        let said_at = message.timestamp.instant();
+        let row = self.row(item, &message.conversation_id, owner, message.provider, said_at);
+        row.message_count = row.message_count.max(number(message.ordinal));
+    }
+
+    /// The row of the conversation that the entry is of.
+    fn row(
+        &mut self,
+        item: &'a Item,
+        id: &'a ConversationId,
+        owner: Option<&'a ParticipantId>,
+        provider: Provider,
+        at: DateTime<Utc>,
+    ) -> &mut ConversationRow<'a> {
         let rows = &mut self.changes.conversations;
-        let (sequence, said_at) = (number(item.sequence), message.timestamp.instant());
+        let sequence = number(item.sequence);
         let found = *self.conversations.entry(item.token()).or_insert_with(|| {
             rows.push(ConversationRow {
                 token: item.token(),
-                conversation_id: message.conversation_id.as_str(),
+                conversation_id: id.as_str(),
                 participant_id: None,
-                provider: message.provider.as_str(),
+                provider: provider.as_str(),
                 message_count: 0,
                 first_sequence: sequence,
                 last_sequence: sequence,
-                started_at: said_at,
-                last_message_at: said_at,
+                started_at: at,
+                last_message_at: at,
             });
             rows.len() - 1
         });
         let row = &mut rows[found];
-        row.participant_id = row.participant_id.or(message.participant_id.as_ref().map(|id| id.as_str()));
-        row.message_count = row.message_count.max(number(message.ordinal));
+        row.participant_id = row.participant_id.or(owner.map(|id| id.as_str()));
         row.last_sequence = sequence;
-        row.started_at = row.started_at.min(said_at);
-        row.last_message_at = row.last_message_at.max(said_at);
+        row.started_at = row.started_at.min(at);
+        row.last_message_at = row.last_message_at.max(at);
+        row
+    }
+
+    fn claimed(&mut self, item: &'a Item, claim: &'a Claim) {
+        let participant_id = claim.participant_id.as_str();
+        self.changes.claims.push(ClaimRow { conversation: item.token(), participant_id });
+    }
+
+    fn reported(&mut self, item: &'a Item, report: &'a Report) {
+        self.received(report.source, item);
+        let Some(reading) = &item.reading else { return };
+        if report.superseded {
+            return;
+        }
+        let owner = report.participant_id.as_ref();
+        let near = reading.facts.started_at.or(report.reported_at).unwrap_or(item.stored_at);
+        self.row(item, &report.conversation_id, owner, Provider::Elevenlabs, near);
+        let ordinals = report.turns.iter().map(|ordinal| ordinal.map(number)).chain(std::iter::repeat(None));
+        let row = ReportRow {
+            sequence: number(item.sequence),
+            conversation: item.token(),
+            participant_id: owner.map(|id| id.as_str()),
+            source: report.source.as_str(),
+            kind: &report.kind,
+            reported_at: report.reported_at,
+            recorded_at: item.stored_at,
+            facts: &reading.facts,
+            turns: reading.turns.iter().zip(ordinals).collect(),
+        };
+        // One statement cannot write a row twice: of a kind the last one counts.
+        let rows = &mut self.changes.reports;
+        rows.retain(|held| (held.conversation, held.kind) != (row.conversation, row.kind));
+        rows.push(row);
+    }
+
+    fn recording(&mut self, item: &'a Item, data: &'a Recording) {
+        self.received(data.source, item);
+        let owner = data.participant_id.as_ref();
+        let near = data.reported_at.unwrap_or(item.stored_at);
+        self.row(item, &data.conversation_id, owner, Provider::Elevenlabs, near);
+        let row = RecordingRow {
+            sequence: number(item.sequence),
+            conversation: item.token(),
+            participant_id: owner.map(|id| id.as_str()),
+            source: data.source.as_str(),
+            object: &data.audio.object,
+            bytes: number(data.audio.bytes),
+            sha256: &data.audio.sha256,
+            media_type: &data.media_type,
+            reported_at: data.reported_at,
+            recorded_at: item.stored_at,
+        };
+        self.changes.recordings.retain(|held| held.conversation != row.conversation);
+        self.changes.recordings.push(row);
+    }
+
+    fn refused(&mut self, item: &'a Item, refusal: &'a Refusal) {
+        let row = self.source(refusal.source);
+        row.refused += 1;
+        row.failures += i64::from(refusal.is_failed_delivery());
+        row.last_refused = Some(item.stored_at);
+        self.changes.refused.push(RefusedRow {
+            sequence: number(item.sequence),
+            source: refusal.source.as_str(),
+            reason: &refusal.reason,
+            bytes: number(refusal.bytes),
+            sha256: &refusal.sha256,
+            address: &refusal.address,
+            refused_at: item.stored_at,
+        });
+    }
+
+    fn received(&mut self, source: Source, item: &Item) {
+        let row = self.source(source);
+        (row.received, row.failures, row.last_received) = (row.received + 1, 0, Some(item.stored_at));
+    }
+
+    fn source(&mut self, source: Source) -> &mut SourceRow {
+        let rows = &mut self.changes.sources;
+        let source = source.as_str();
+        let found = rows.iter().position(|row| row.source == source).unwrap_or_else(|| {
+            let (received, refused, failures) = (0, 0, 0);
+            let (last_received, last_refused) = (None, None);
+            rows.push(SourceRow { source, received, refused, failures, last_received, last_refused });
+            rows.len() - 1
+        });
+        &mut rows[found]
     }
 
     fn participant(&mut self, item: &'a Item, data: &'a Enrolment) {
@@ -94,6 +211,7 @@ fn message_row<'a>(item: &'a Item, first_sequence: u64, message: &'a Message) ->
         sequence: number(first_sequence),
         version_sequence: number(item.sequence),
         ordinal: number(message.ordinal),
+        place: number(message.place()),
         said_at: message.timestamp.instant(),
         said_offset: message.timestamp.offset_seconds(),
         recorded_at: item.stored_at,
@@ -107,154 +225,4 @@ fn message_row<'a>(item: &'a Item, first_sequence: u64, message: &'a Message) ->
 }
 
 #[cfg(test)]
-mod tests {
-    use async_nats::HeaderMap;
-    use chrono::{DateTime, Utc};
-    use shared::envelope::{Entry, Envelope, EventId, Origin};
-    use shared::ids::{Provider, Speaker, Timestamp};
-
-    use super::*;
-
-    fn at(second: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(1_736_337_600 + second, 0).unwrap()
-    }
-
-    fn message(conversation: &str, ordinal: u64, content: &str) -> Message {
-        Message {
-            conversation_id: conversation.to_owned().try_into().unwrap(),
-            participant_id: Some("RID001".to_owned().try_into().unwrap()),
-            ordinal,
-            message_id: Some(format!("m{ordinal}").try_into().unwrap()),
-            idempotency_key: None,
-            role: Speaker::User,
-            content: content.to_owned(),
-            timestamp: Timestamp::from_parts(at(ordinal as i64), 19_800),
-            provider: Provider::Elevenlabs,
-        }
-    }
-
-    fn correction(first_sequence: u64, message: Message) -> Event {
-        Event::MessageCorrected(Correction { first_sequence, message })
-    }
-
-    fn enrolment(name: Option<&str>, age: Option<u16>) -> Enrolment {
-        let participant_id = "RID001".to_owned().try_into().unwrap();
-        Enrolment {
-            participant_id,
-            access_code_hash: None,
-            name: name.map(str::to_owned),
-            age,
-            location: None,
-        }
-    }
-
-    /// An event as the log would hand it out at this sequence.
-    fn stored(sequence: u64, event: &Event) -> Entry {
-        let sealed =
-            Envelope::seal(event.subject(), EventId::random(), event, &Origin::default(), at(0)).unwrap();
-        let subject = sealed.subject.as_str().to_owned();
-        let stored_at = at(100 + sequence as i64);
-        Entry { sequence, stored_at, subject, headers: sealed.headers, body: sealed.body }
-    }
-
-    fn given(events: &[(u64, Event)]) -> Vec<Item> {
-        events.iter().map(|(sequence, event)| stored(*sequence, event).into()).collect()
-    }
-
-    /// Folds the items once and, with every one of them doubled, again: it must make no difference.
-    fn folded(items: &[Item]) -> Changes<'_> {
-        let mut folding = Folding::default();
-        for item in items {
-            folding.take(item);
-            folding.take(item);
-        }
-        for item in items {
-            folding.take(item);
-        }
-        let once = fold(items);
-        assert_eq!(folding.changes, once);
-        once
-    }
-
-    #[test]
-    fn messages_become_rows_and_each_conversation_one_row() {
-        let items = given(&[
-            (3, Event::MessageRecorded(message("a", 1, "hello"))),
-            (4, Event::MessageRecorded(message("b", 7, "other"))),
-            (9, Event::MessageRecorded(message("a", 2, "world"))),
-        ]);
-        let changes = folded(&items);
-        assert_eq!(changes.last, 9);
-        let rows: Vec<_> =
-            changes.messages.iter().map(|m| (m.sequence, m.version_sequence, m.content)).collect();
-        assert_eq!(rows, [(3, 3, "hello"), (4, 4, "other"), (9, 9, "world")]);
-        let first = &changes.messages[0];
-        assert_eq!((first.said_at, first.said_offset, first.recorded_at), (at(1), 19_800, at(103)));
-        assert_eq!((first.role, first.provider), ("user", "elevenlabs"));
-        assert_eq!((first.participant_id, first.message_id), (Some("RID001"), Some("m1")));
-        let [a, b] = &changes.conversations[..] else { panic!("two conversations") };
-        assert_eq!((a.conversation_id, a.message_count, a.first_sequence, a.last_sequence), ("a", 2, 3, 9));
-        assert_eq!((a.started_at, a.last_message_at), (at(1), at(2)));
-        assert_eq!((b.conversation_id, b.message_count), ("b", 7));
-        assert_eq!(a.token, changes.messages[2].conversation);
-    }
-
-    #[test]
-    fn a_correction_is_a_version_of_the_first_row_and_counts_for_its_conversation() {
-        let items = given(&[
-            (3, Event::MessageRecorded(message("a", 1, "helo"))),
-            (4, Event::MessageRecorded(message("a", 2, "next"))),
-            (5, correction(3, message("a", 1, "hello"))),
-            (6, correction(3, message("a", 1, "hello!"))),
-        ]);
-        let changes = folded(&items);
-        let versions = |rows: &[MessageRow<'_>]| -> Vec<_> {
-            rows.iter().map(|row| (row.sequence, row.version_sequence, row.content.to_owned())).collect()
-        };
-        assert_eq!(versions(&changes.messages), [(3, 3, "helo".into()), (4, 4, "next".into())]);
-        assert_eq!(versions(&changes.corrections), [(3, 5, "hello".into()), (3, 6, "hello!".into())]);
-        let [row] = &changes.conversations[..] else { panic!("one conversation") };
-        assert_eq!((row.message_count, row.first_sequence, row.last_sequence), (2, 3, 6));
-    }
-
-    #[test]
-    fn what_is_absent_of_a_participant_is_absent_in_its_row() {
-        let items = given(&[
-            (1, Event::ParticipantEnrolled(enrolment(Some("Asha"), None))),
-            (2, Event::ParticipantUpdated(enrolment(None, Some(71)))),
-        ]);
-        let changes = folded(&items);
-        let [enrolled, updated] = &changes.participants[..] else { panic!("two rows") };
-        assert_eq!((enrolled.participant_id, enrolled.name, enrolled.age), ("RID001", Some("Asha"), None));
-        assert_eq!((updated.name, updated.age, updated.stored_at), (None, Some(71), at(102)));
-        assert_eq!(enrolled.token, updated.token);
-    }
-
-    #[test]
-    fn a_revoked_token_moves_the_checkpoint_alone() {
-        let revocation = shared::events::Revocation { token_id: "t".into(), expires_at: at(0) };
-        let items = given(&[(4, Event::TokenRevoked(revocation))]);
-        assert_eq!(folded(&items), Changes { last: 4, ..Changes::default() });
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_parked_without_its_content() {
-        let mut broken = stored(5, &Event::MessageRecorded(message("a", 1, "hello")));
-        broken.body =
-            br#"{"conversation_id": "a", "role": "a secret", "content": "a secret"}"#.as_slice().into();
-        let foreign = Entry { sequence: 6, headers: HeaderMap::new(), ..broken.clone() };
-        let items = [broken.into(), foreign.into()];
-        let changes = folded(&items);
-        let [broken, foreign] = &changes.parked[..] else { panic!("two parked") };
-        assert_eq!((broken.sequence, broken.event_type.as_str()), (5, "turnlog.message.recorded.v1"));
-        assert!(
-            broken.reason.contains("line 1 column") && !broken.reason.contains("secret"),
-            "{}",
-            broken.reason
-        );
-        assert_eq!((foreign.sequence, foreign.event_type.as_str()), (6, ""));
-        assert!(foreign.reason.contains("no ce-type header"));
-        assert_eq!(changes.last, 6);
-        assert!(changes.messages.is_empty() && changes.conversations.is_empty());
-    }
-}
+mod tests;

@@ -3,11 +3,15 @@
 //! There is no timer: what is there when the database is free goes, be it one event or thousands.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use shared::envelope::Entry;
-use shared::events::Event;
+use shared::events::{Event, Payload, RawJson, Report, Source, StoredObject, Unread};
+use shared::limits::MAX_REPORT_BYTES;
 use shared::log::{Log, LogError};
+use shared::objects::{ObjectError, ObjectName, Objects};
+use shared::report::{Reading, heading};
 use shared::subjects::token_of;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
@@ -19,6 +23,10 @@ const MAX_EVENTS: usize = 5_000;
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Events taken from the tail at once: what gathers may pass the limits by this much.
 const CHUNK: usize = 500;
+/// How many times its size a large payload may take in memory once it is read.
+const LARGE_COST: usize = 8;
+/// Pause before the object store is asked again.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// An entry of the log, and what it says, or why it says nothing. The entry itself is let go: its headers are
 /// many small allocations, which cost more the longer they live.
@@ -29,6 +37,8 @@ pub(crate) struct Item {
     pub(crate) subject: String,
     pub(crate) event_id: String,
     pub(crate) event: Result<Event, Unreadable>,
+    /// What a report says.
+    pub(crate) reading: Option<Reading>,
 }
 
 /// Why an entry says nothing.
@@ -38,21 +48,107 @@ pub(crate) struct Unreadable {
     pub(crate) event_type: String,
     /// Nothing that stands in the body.
     pub(crate) reason: String,
+    /// Where it came in, if it is a webhook.
+    pub(crate) source: Option<Source>,
 }
 
 impl From<Entry> for Item {
     fn from(entry: Entry) -> Self {
-        let event = entry.decode();
         let event_id = entry.event_id().to_owned();
-        let event = event.map_err(|error| Unreadable {
+        let event = entry.decode().map_err(|error| Unreadable {
             event_type: entry.event_type().to_owned(),
             reason: error.to_string(),
+            source: None,
         });
-        Self { sequence: entry.sequence, stored_at: entry.stored_at, subject: entry.subject, event_id, event }
+        let (sequence, stored_at, subject) = (entry.sequence, entry.stored_at, entry.subject);
+        Self { sequence, stored_at, subject, event_id, event, reading: None }.understood()
     }
 }
 
 impl Item {
+    /// Reads what a report says. What this version cannot read is set aside, and with it a webhook that no version
+    /// before could.
+    fn understood(mut self) -> Self {
+        self.understand();
+        self
+    }
+
+    fn understand(&mut self) {
+        let (kind, payload, source, why) = match &self.event {
+            Ok(Event::ConversationReported(Report { kind, payload, source, .. })) => (
+                Some(kind),
+                payload,
+                source,
+                "this version does not understand this kind of report, or its form",
+            ),
+            Ok(Event::WebhookReceived(Unread { kind, payload, source, reason, .. })) => {
+                (kind.as_ref(), payload, source, reason.as_str())
+            }
+            Ok(_) | Err(_) => return,
+        };
+        let Payload::Json(json) = payload else { return };
+        let reading = kind.and_then(|kind| shared::report::read(kind, json.raw()));
+        // What names no conversation is of none, however well it can be read.
+        let nowhere = matches!(self.event, Ok(Event::WebhookReceived(_)))
+            && heading(json.raw()).is_none_or(|heading| heading.conversation.is_none());
+        if reading.is_none() || nowhere {
+            let (reason, source) = (format!("{why}; a newer version may understand it"), *source);
+            self.set_aside(reason, Some(source));
+        } else {
+            self.reading = reading;
+        }
+    }
+
+    /// Where the payload is, if it is not in the event.
+    fn payload_elsewhere(&self) -> Option<(&StoredObject, Source)> {
+        match &self.event {
+            Ok(Event::ConversationReported(Report { payload: Payload::Object(stored), source, .. })) => {
+                Some((stored, *source))
+            }
+            // A payload that was not even read when it came in.
+            Ok(Event::WebhookReceived(Unread { payload: Payload::Object(stored), source, .. })) => {
+                Some((stored, *source))
+            }
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// Fetches a payload that is not in the event, if there is one; answers its size. What is not there any more, or
+    /// is larger than any report, is set aside.
+    ///
+    /// # Errors
+    /// While the object store does not answer.
+    pub(crate) async fn fetch(&mut self, objects: &Objects) -> Result<usize, ObjectError> {
+        let Some((stored, source)) = self.payload_elsewhere() else { return Ok(0) };
+        let (name, bytes) = (ObjectName::parse(&stored.object), stored.bytes);
+        let text = match name {
+            Some(name) if bytes <= MAX_REPORT_BYTES => objects.text(name, bytes).await?,
+            Some(_) | None => None,
+        };
+        let json = text.and_then(|text| RawJson::new(text).ok());
+        let Some(json) = json else {
+            self.set_aside(
+                "its payload is not in the object store, or too large to be read".into(),
+                Some(source),
+            );
+            return Ok(0);
+        };
+        if let Ok(
+            Event::ConversationReported(Report { payload, .. })
+            | Event::WebhookReceived(Unread { payload, .. }),
+        ) = &mut self.event
+        {
+            *payload = Payload::Json(json);
+        }
+        self.understand();
+        Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
+    fn set_aside(&mut self, reason: String, source: Option<Source>) {
+        let event_type = self.event_type().to_owned();
+        self.event = Err(Unreadable { event_type, reason, source });
+    }
+
     /// The token of its aggregate.
     pub(crate) fn token(&self) -> &str {
         token_of(&self.subject)
@@ -76,9 +172,9 @@ pub(crate) struct Intake {
 
 impl Intake {
     /// Starts to read after the sequence `after`.
-    pub(crate) fn start(log: &Log, after: u64) -> Self {
+    pub(crate) fn start(log: &Log, objects: &Objects, after: u64) -> Self {
         let basket = Arc::new(Basket::default());
-        let reader = tokio::spawn(read(log.clone(), after, Arc::clone(&basket)));
+        let reader = tokio::spawn(read(log.clone(), objects.clone(), after, Arc::clone(&basket)));
         Self { basket, reader: AbortOnDropHandle::new(reader) }
     }
 
@@ -96,17 +192,42 @@ impl Intake {
     }
 }
 
-async fn read(log: Log, after: u64, basket: Arc<Basket>) -> LogError {
+async fn read(log: Log, objects: Objects, after: u64, basket: Arc<Basket>) -> LogError {
     let mut tail = log.tail("projector", after, None);
     loop {
         basket.room().await;
-        match tail.next_batch(CHUNK).await {
-            Ok(entries) => {
-                let bytes = entries.iter().map(|entry| entry.body.len()).sum();
-                basket.put(entries.into_iter().map(Item::from).collect(), bytes);
-            }
+        let entries = match tail.next_batch(CHUNK).await {
+            Ok(entries) => entries,
             Err(error) => return error,
+        };
+        let (mut items, mut bytes) = (Vec::with_capacity(entries.len()), 0);
+        for entry in entries {
+            let size = entry.body.len();
+            let item = Item::from(entry);
+            if item.payload_elsewhere().is_none() {
+                items.push(item);
+                bytes += size;
+                continue;
+            }
+            let (item, size) = fetch_patiently(item, &objects).await;
+            items.push(item);
+            // Large payloads go one by one: read, each takes much more than its text.
+            basket.put(std::mem::take(&mut items), bytes + size.saturating_mul(LARGE_COST));
+            bytes = 0;
+            basket.room().await;
         }
+        basket.put(items, bytes);
+    }
+}
+
+/// Fetches a payload, waiting for the object store as long as it takes.
+async fn fetch_patiently(mut item: Item, objects: &Objects) -> (Item, usize) {
+    loop {
+        match item.fetch(objects).await {
+            Ok(bytes) => return (item, bytes),
+            Err(error) => tracing::warn!(sequence = item.sequence, %error, "a payload cannot be fetched yet"),
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
     }
 }
 

@@ -11,15 +11,16 @@ mod rows;
 mod run;
 mod status;
 
-use axum::Router;
 use shared::config::{DatabaseSettings, NatsSettings};
 use shared::health::Health;
 use shared::http::{Lifecycle, Service};
 use shared::log::Log;
+use shared::objects::Objects;
+use utoipa_axum::router::OpenApiRouter;
 
 pub use database::DatabaseError;
 pub use run::ProjectorError;
-pub use status::{Status, status};
+pub use status::{Refused, SourceStatus, Status, status};
 
 /// What the projector needs.
 #[derive(Debug, Clone)]
@@ -45,13 +46,14 @@ pub async fn start(
     let database = database::Database::new(&settings.database)?;
     run::check(&database).await?;
     let log = Log::open(&settings.nats, "projector").await?;
+    let objects = Objects::open(&settings.nats, "projector objects").await?;
     let (probed, pool) = (log.clone(), database.pool());
     health.dependency("nats", move || Box::pin(std::future::ready(probed.is_connected())));
     health.dependency("database", move || {
         let pool = pool.clone();
         Box::pin(async move { sqlx::query("SELECT 1").execute(&pool).await.is_ok() })
     });
-    let projector = run::Projector::new(log, database, health.follow("projector"));
+    let projector = run::Projector::new(log, objects, database, health.follow("projector"));
     let work = Box::pin(async move { projector.run(lifecycle.drained).await.map_err(Into::into) });
-    Ok(Service { name: "projector", routes: Router::new(), work })
+    Ok(Service { name: "projector", routes: OpenApiRouter::new(), work })
 }

@@ -7,6 +7,7 @@ use shared::config::DatabaseSettings;
 use shared::envelope::Entry;
 use shared::events::Event;
 use shared::log::{Log, LogError};
+use shared::objects::{ObjectError, Objects};
 use sqlx::{Connection, PgConnection};
 
 use crate::apply;
@@ -24,6 +25,9 @@ pub enum ParkedError {
     /// The log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The object store, where large payloads are.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
     /// There is no such parked event.
     #[error("event {0} is not parked: turnlog parked list names those that are")]
     Unknown(u64),
@@ -111,12 +115,18 @@ pub async fn show(
 ///
 /// # Errors
 /// [`ParkedError`].
-pub async fn retry(database: &DatabaseSettings, log: &Log, sequence: u64) -> Result<Outcome, ParkedError> {
+pub async fn retry(
+    database: &DatabaseSettings,
+    log: &Log,
+    objects: &Objects,
+    sequence: u64,
+) -> Result<Outcome, ParkedError> {
     let mut connection = connect(database).await?;
     find(&mut connection, sequence).await?;
     let entry = log.get(sequence).await?.ok_or(ParkedError::Gone(sequence))?;
-    let target = Item::from(entry);
-    let tried = apply_again(&mut connection, log, &target).await;
+    let mut target = Item::from(entry);
+    target.fetch(objects).await?;
+    let tried = apply_again(&mut connection, log, objects, &target).await;
     let reason = match (tried, &target.event) {
         (Ok(()), Ok(_)) => return Ok(Outcome::Applied),
         (_, Err(unreadable)) => unreadable.reason.clone(),
@@ -136,7 +146,11 @@ pub async fn retry(database: &DatabaseSettings, log: &Log, sequence: u64) -> Res
 ///
 /// # Errors
 /// The first [`ParkedError`]; those before it are done.
-pub async fn retry_all(database: &DatabaseSettings, log: &Log) -> Result<Vec<(u64, Outcome)>, ParkedError> {
+pub async fn retry_all(
+    database: &DatabaseSettings,
+    log: &Log,
+    objects: &Objects,
+) -> Result<Vec<(u64, Outcome)>, ParkedError> {
     let mut connection = connect(database).await?;
     let sequences =
         sqlx::query_scalar!("SELECT sequence FROM parked WHERE state = 'parked' ORDER BY sequence")
@@ -144,7 +158,7 @@ pub async fn retry_all(database: &DatabaseSettings, log: &Log) -> Result<Vec<(u6
             .await?;
     let mut outcomes = Vec::with_capacity(sequences.len());
     for sequence in sequences.into_iter().map(i64::unsigned_abs) {
-        outcomes.push((sequence, retry(database, log, sequence).await?));
+        outcomes.push((sequence, retry(database, log, objects, sequence).await?));
     }
     Ok(outcomes)
 }
@@ -205,7 +219,12 @@ async fn find(connection: &mut PgConnection, sequence: u64) -> Result<ParkedEven
 }
 
 /// Applies one event, and after it those that were folded without it and would have changed what it writes.
-async fn apply_again(connection: &mut PgConnection, log: &Log, target: &Item) -> Result<(), ParkedError> {
+async fn apply_again(
+    connection: &mut PgConnection,
+    log: &Log,
+    objects: &Objects,
+    target: &Item,
+) -> Result<(), ParkedError> {
     let Ok(event) = &target.event else { return Ok(()) };
     let mut transaction = connection.begin().await?;
     // While this is held the projector cannot commit, so nothing comes between reading the log and writing
@@ -225,6 +244,9 @@ async fn apply_again(connection: &mut PgConnection, log: &Log, target: &Item) ->
         }
     })
     .await?;
+    for item in &mut later {
+        item.fetch(objects).await?;
+    }
     apply::rows(&mut transaction, &fold(std::slice::from_ref(target))).await?;
     apply::rows(&mut transaction, &fold(&later)).await?;
     sqlx::query!("DELETE FROM parked WHERE sequence = $1", number(target.sequence))
@@ -238,7 +260,12 @@ async fn apply_again(connection: &mut PgConnection, log: &Log, target: &Item) ->
 fn follows(sequence: u64, later: &Event) -> bool {
     match later {
         Event::MessageCorrected(correction) => correction.first_sequence == sequence,
-        Event::ParticipantEnrolled(_) | Event::ParticipantUpdated(_) => true,
-        Event::MessageRecorded(_) | Event::TokenRevoked(_) => false,
+        Event::ParticipantEnrolled(_) | Event::ParticipantUpdated(_) | Event::ConversationClaimed(_) => true,
+        // Tables know by themselves which report of a kind is the newest.
+        Event::ConversationReported(_) | Event::AudioStored(_) => false,
+        Event::MessageRecorded(_)
+        | Event::TokenRevoked(_)
+        | Event::WebhookReceived(_)
+        | Event::WebhookRefused(_) => false,
     }
 }

@@ -1,6 +1,7 @@
 //! What is to be written: rows as the tables have them, borrowed from the events.
 
 use chrono::{DateTime, Utc};
+use shared::report::{Facts, Turn};
 
 use crate::intake::Item;
 
@@ -20,6 +21,16 @@ pub(crate) struct Changes<'a> {
     pub(crate) conversations: Vec<ConversationRow<'a>>,
     /// What was said of participants, in order.
     pub(crate) participants: Vec<ParticipantRow<'a>>,
+    /// Conversations whose participant became known.
+    pub(crate) claims: Vec<ClaimRow<'a>>,
+    /// The newest report of each kind of each conversation.
+    pub(crate) reports: Vec<ReportRow<'a>>,
+    /// The newest sound of each conversation.
+    pub(crate) recordings: Vec<RecordingRow<'a>>,
+    /// What came in by webhooks, one row for each way in.
+    pub(crate) sources: Vec<SourceRow>,
+    /// Webhooks that were turned away.
+    pub(crate) refused: Vec<RefusedRow<'a>>,
     /// What could not be read.
     pub(crate) parked: Vec<ParkedRow>,
 }
@@ -30,6 +41,7 @@ pub(crate) struct MessageRow<'a> {
     pub(crate) sequence: i64,
     pub(crate) version_sequence: i64,
     pub(crate) ordinal: i64,
+    pub(crate) place: i64,
     pub(crate) said_at: DateTime<Utc>,
     pub(crate) said_offset: i32,
     pub(crate) recorded_at: DateTime<Utc>,
@@ -64,6 +76,67 @@ pub(crate) struct ParticipantRow<'a> {
     pub(crate) age: Option<i32>,
     pub(crate) location: Option<&'a str>,
     pub(crate) stored_at: DateTime<Utc>,
+}
+
+/// A conversation's participant, who was not known when it began.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ClaimRow<'a> {
+    pub(crate) conversation: &'a str,
+    pub(crate) participant_id: &'a str,
+}
+
+/// A report, and what it says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ReportRow<'a> {
+    pub(crate) sequence: i64,
+    pub(crate) conversation: &'a str,
+    pub(crate) participant_id: Option<&'a str>,
+    pub(crate) source: &'static str,
+    pub(crate) kind: &'a str,
+    pub(crate) reported_at: Option<DateTime<Utc>>,
+    pub(crate) recorded_at: DateTime<Utc>,
+    pub(crate) facts: &'a Facts,
+    /// Every turn, with the ordinal of its message.
+    pub(crate) turns: Vec<(&'a Turn, Option<i64>)>,
+}
+
+/// The sound of a conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct RecordingRow<'a> {
+    pub(crate) sequence: i64,
+    pub(crate) conversation: &'a str,
+    pub(crate) participant_id: Option<&'a str>,
+    pub(crate) source: &'static str,
+    pub(crate) object: &'a str,
+    pub(crate) bytes: i64,
+    pub(crate) sha256: &'a str,
+    pub(crate) media_type: &'a str,
+    pub(crate) reported_at: Option<DateTime<Utc>>,
+    pub(crate) recorded_at: DateTime<Utc>,
+}
+
+/// What these entries say of a way in for webhooks; the table adds it to what it knew.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SourceRow {
+    pub(crate) source: &'static str,
+    pub(crate) received: i64,
+    pub(crate) refused: i64,
+    /// Turned away since the last good one among these.
+    pub(crate) failures: i64,
+    pub(crate) last_received: Option<DateTime<Utc>>,
+    pub(crate) last_refused: Option<DateTime<Utc>>,
+}
+
+/// A webhook that was turned away.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct RefusedRow<'a> {
+    pub(crate) sequence: i64,
+    pub(crate) source: &'static str,
+    pub(crate) reason: &'a str,
+    pub(crate) bytes: i64,
+    pub(crate) sha256: &'a str,
+    pub(crate) address: &'a str,
+    pub(crate) refused_at: DateTime<Utc>,
 }
 
 /// An event that is set aside.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use shared::health::Progress;
 use shared::log::{Log, LogError};
+use shared::objects::Objects;
 use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
@@ -88,13 +89,14 @@ pub(crate) async fn check(database: &Database) -> Result<(), ProjectorError> {
 #[derive(Debug)]
 pub(crate) struct Projector {
     log: Log,
+    objects: Objects,
     database: Database,
     progress: Progress,
 }
 
 impl Projector {
-    pub(crate) fn new(log: Log, database: Database, progress: Progress) -> Self {
-        Self { log, database, progress }
+    pub(crate) fn new(log: Log, objects: Objects, database: Database, progress: Progress) -> Self {
+        Self { log, objects, database, progress }
     }
 
     /// Leads when it may and stands by when not, until `stop`.
@@ -122,6 +124,7 @@ impl Projector {
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+        self.objects.close().await;
         self.log.close().await;
         Ok(())
     }
@@ -151,7 +154,7 @@ impl Projector {
         let position = self.adopt(connection).await?;
         self.progress.reached(position);
         tracing::info!(position, "the projector leads");
-        let intake = Intake::start(&self.log, position);
+        let intake = Intake::start(&self.log, &self.objects, position);
         Leader::new(connection, self.log.epoch(), position, &self.progress).lead(intake, stop).await
     }
 

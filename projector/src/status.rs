@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use shared::config::DatabaseSettings;
+use sqlx::PgConnection;
 
 use crate::database::{DatabaseError, connect};
 
@@ -18,6 +19,38 @@ pub struct Status {
     pub parked: u64,
     /// Events that could not be folded and were given up.
     pub dropped: u64,
+    /// Where webhooks came in, by name.
+    pub sources: Vec<SourceStatus>,
+    /// What was turned away in the last 24 hours, by source and then the most frequent first.
+    pub refused: Vec<Refused>,
+}
+
+/// What came in from one source of webhooks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceStatus {
+    /// Its name, as in [`shared::events::Source::as_str`].
+    pub source: String,
+    /// Those that were stored; the same one again does not count.
+    pub received: u64,
+    /// Those that were turned away, as far as the log notes them.
+    pub refused: u64,
+    /// Deliveries that failed since the last good one.
+    pub failures_in_a_row: u64,
+    /// When the last good one was stored.
+    pub last_received: Option<DateTime<Utc>>,
+    /// When the last one was turned away.
+    pub last_refused: Option<DateTime<Utc>>,
+}
+
+/// How many were turned away of one source for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Of which source.
+    pub source: String,
+    /// Why: a fixed word such as `bad_signature`.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
 }
 
 /// Asks the database.
@@ -41,5 +74,40 @@ pub async fn status(database: &DatabaseSettings) -> Result<Status, DatabaseError
         updated_at: row.updated_at,
         parked: row.parked.unsigned_abs(),
         dropped: row.dropped.unsigned_abs(),
+        sources: sources(&mut connection).await?,
+        refused: refused(&mut connection).await?,
     })
+}
+
+async fn sources(connection: &mut PgConnection) -> Result<Vec<SourceStatus>, DatabaseError> {
+    let rows = sqlx::query!(
+        "SELECT source, received, refused, failures, last_received, last_refused FROM sources ORDER BY source"
+    )
+    .fetch_all(connection)
+    .await?;
+    let sources = rows.into_iter().map(|row| SourceStatus {
+        source: row.source,
+        received: row.received.unsigned_abs(),
+        refused: row.refused.unsigned_abs(),
+        failures_in_a_row: row.failures.unsigned_abs(),
+        last_received: row.last_received,
+        last_refused: row.last_refused,
+    });
+    Ok(sources.collect())
+}
+
+async fn refused(connection: &mut PgConnection) -> Result<Vec<Refused>, DatabaseError> {
+    let rows = sqlx::query!(
+        r#"SELECT source, reason, count(*) AS "count!" FROM refused
+           WHERE refused_at > now() - interval '24 hours'
+           GROUP BY source, reason ORDER BY source, "count!" DESC, reason"#
+    )
+    .fetch_all(connection)
+    .await?;
+    let refused = rows.into_iter().map(|row| Refused {
+        source: row.source,
+        reason: row.reason,
+        count: row.count.unsigned_abs(),
+    });
+    Ok(refused.collect())
 }

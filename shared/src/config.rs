@@ -4,10 +4,12 @@ mod listing;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::http::Edge;
 use crate::limits;
 
 pub use listing::{SETTINGS, Setting};
@@ -92,6 +94,11 @@ impl<'a> Env<'a> {
                 default
             }
         }
+    }
+
+    /// How many a minute, at least 1.
+    pub fn per_minute(&mut self, name: &str, default: NonZeroU32) -> NonZeroU32 {
+        self.parse(name, default, "a whole number, at least 1")
     }
 
     /// A whole number of seconds, at least 1.
@@ -213,6 +220,8 @@ pub struct HttpSettings {
     pub metrics_listen: Option<SocketAddr>,
     /// Bytes of one request body.
     pub max_body_bytes: usize,
+    /// How callers are treated.
+    pub edge: Edge,
 }
 
 impl HttpSettings {
@@ -224,7 +233,20 @@ impl HttpSettings {
             text.parse().map_err(|_| env.reject("METRICS_LISTEN", &format!("must be {address}"))).ok()
         });
         let max_body_bytes = env.parse("MAX_BODY_BYTES", limits::DEFAULT_BODY_BYTES, "a number of bytes");
-        Self { listen, metrics_listen, max_body_bytes }
+        Self { listen, metrics_listen, max_body_bytes, edge: Edge::from_env(env) }
+    }
+}
+
+impl Edge {
+    fn from_env(env: &mut Env<'_>) -> Self {
+        let Self { proxies, origins, requests_per_key } = Self::default();
+        let networks = "IP addresses and networks such as 10.0.0.0/8, with commas between";
+        let pages = "* alone, or origins such as https://app.example.org (no path), with commas between";
+        Self {
+            proxies: env.parse("TRUSTED_PROXIES", proxies, networks),
+            origins: env.parse("CORS_ORIGINS", origins, pages),
+            requests_per_key: env.per_minute("RATE_LIMIT_API_PER_MIN", requests_per_key),
+        }
     }
 }
 
@@ -263,6 +285,9 @@ mod tests {
             "JWT_SECRET" => Some("hunter2".to_owned()),
             "LISTEN" => Some("everywhere".to_owned()),
             "STREAM_REPLICAS" => Some("2".to_owned()),
+            "TRUSTED_PROXIES" => Some("10.0.0.1, proxy.example.org".to_owned()),
+            "CORS_ORIGINS" => Some("https://example.org, *".to_owned()),
+            "RATE_LIMIT_API_PER_MIN" => Some("0".to_owned()),
             _ => None,
         };
         let mut env = Env::new(&lookup);
@@ -270,7 +295,8 @@ mod tests {
         AuthSettings::from_env(&mut env);
         HttpSettings::from_env(&mut env);
         let line = env.finish().unwrap_err().to_string();
-        for name in ["NATS_URL", "JWT_SECRET", "LISTEN", "STREAM_REPLICAS"] {
+        let edge = ["TRUSTED_PROXIES", "CORS_ORIGINS", "RATE_LIMIT_API_PER_MIN"];
+        for name in ["NATS_URL", "JWT_SECRET", "LISTEN", "STREAM_REPLICAS"].into_iter().chain(edge) {
             assert!(line.contains(name), "{name} is not in: {line}");
         }
         assert!(!line.contains("hunter2"));

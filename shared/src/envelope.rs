@@ -193,6 +193,11 @@ impl Event {
                 Subject::participant(&data.participant_id)
             }
             Self::TokenRevoked(data) => Subject::of(Aggregate::Token, &data.token_id),
+            Self::ConversationClaimed(data) => Subject::conversation(&data.conversation_id),
+            Self::ConversationReported(data) => Subject::conversation(&data.conversation_id),
+            Self::AudioStored(data) => Subject::conversation(&data.conversation_id),
+            Self::WebhookReceived(data) => Subject::of(Aggregate::Webhook, &data.sha256),
+            Self::WebhookRefused(data) => Subject::of(Aggregate::Source, data.source.as_str()),
         }
     }
 }

@@ -1,11 +1,20 @@
 //! Every fact that can stand in the log: past tense, typed, versioned. A golden file for each is in `tests/golden/`.
 //!
-//! A type is never changed once written; a new shape is a new version, and the old one stays readable for ever.
+//! What a type says never changes once written: a field may join it whose absence means what it always meant, anything
+//! else is a new version, and the old one stays readable for ever.
+
+mod message;
+mod report;
+mod webhook;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ConversationId, MessageId, ParticipantId, Provider, Speaker, Timestamp};
+use crate::ids::ParticipantId;
+
+pub use message::{Correction, Message, PLACE_STEP};
+pub use report::{Claim, Payload, RawJson, Recording, Report, Source, StoredObject};
+pub use webhook::{Refusal, Unread};
 
 /// A fact.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,43 +29,16 @@ pub enum Event {
     ParticipantUpdated(Enrolment),
     /// A token was given up before it expired.
     TokenRevoked(Revocation),
-}
-
-/// Data of `turnlog.message.recorded.v1`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Message {
-    /// The conversation it belongs to.
-    pub conversation_id: ConversationId,
-    /// Who owns the conversation; absent where no participant is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub participant_id: Option<ParticipantId>,
-    /// Its place in the conversation at the time it was stored, from 1. Decided under the conversation's expected
-    /// sequence, so it is also the number of messages so far: readers need not count.
-    pub ordinal: u64,
-    /// The message's own id, where it came with one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message_id: Option<MessageId>,
-    /// The caller's `Idempotency-Key`, where the message has no id of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub idempotency_key: Option<MessageId>,
-    /// Who spoke.
-    pub role: Speaker,
-    /// What was said.
-    pub content: String,
-    /// When it was said, as the caller's clock had it.
-    pub timestamp: Timestamp,
-    /// Through which frontend.
-    pub provider: Provider,
-}
-
-/// Data of `turnlog.message.corrected.v1`: the whole message as it stands now, and which one it was.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Correction {
-    /// Sequence of the event that recorded the message first; its row's id.
-    pub first_sequence: u64,
-    /// The message with its new content; `ordinal` is the first version's.
-    #[serde(flatten)]
-    pub message: Message,
+    /// A conversation that had begun without a known participant turned out to be somebody's.
+    ConversationClaimed(Claim),
+    /// Somebody other than its participant told of a whole conversation: its turns, its facts.
+    ConversationReported(Report),
+    /// The sound of a conversation was stored.
+    AudioStored(Recording),
+    /// A webhook was good but this version could not understand it; kept whole.
+    WebhookReceived(Unread),
+    /// A webhook was turned away; kept without its body.
+    WebhookRefused(Refusal),
 }
 
 /// Data of `turnlog.participant.enrolled.v1` and `turnlog.participant.updated.v1`.
@@ -96,6 +78,11 @@ impl Event {
             Self::ParticipantEnrolled(_) => "turnlog.participant.enrolled.v1",
             Self::ParticipantUpdated(_) => "turnlog.participant.updated.v1",
             Self::TokenRevoked(_) => "turnlog.token.revoked.v1",
+            Self::ConversationClaimed(_) => "turnlog.conversation.claimed.v1",
+            Self::ConversationReported(_) => "turnlog.conversation.reported.v1",
+            Self::AudioStored(_) => "turnlog.audio.stored.v1",
+            Self::WebhookReceived(_) => "turnlog.webhook.received.v1",
+            Self::WebhookRefused(_) => "turnlog.webhook.refused.v1",
         }
     }
 
@@ -109,6 +96,11 @@ impl Event {
             Self::MessageCorrected(data) => serde_json::to_vec(data),
             Self::ParticipantEnrolled(data) | Self::ParticipantUpdated(data) => serde_json::to_vec(data),
             Self::TokenRevoked(data) => serde_json::to_vec(data),
+            Self::ConversationClaimed(data) => serde_json::to_vec(data),
+            Self::ConversationReported(data) => serde_json::to_vec(data),
+            Self::AudioStored(data) => serde_json::to_vec(data),
+            Self::WebhookReceived(data) => serde_json::to_vec(data),
+            Self::WebhookRefused(data) => serde_json::to_vec(data),
         }
     }
 
@@ -123,6 +115,11 @@ impl Event {
             "turnlog.participant.enrolled.v1" => Self::ParticipantEnrolled(serde_json::from_slice(data)?),
             "turnlog.participant.updated.v1" => Self::ParticipantUpdated(serde_json::from_slice(data)?),
             "turnlog.token.revoked.v1" => Self::TokenRevoked(serde_json::from_slice(data)?),
+            "turnlog.conversation.claimed.v1" => Self::ConversationClaimed(serde_json::from_slice(data)?),
+            "turnlog.conversation.reported.v1" => Self::ConversationReported(serde_json::from_slice(data)?),
+            "turnlog.audio.stored.v1" => Self::AudioStored(serde_json::from_slice(data)?),
+            "turnlog.webhook.received.v1" => Self::WebhookReceived(serde_json::from_slice(data)?),
+            "turnlog.webhook.refused.v1" => Self::WebhookRefused(serde_json::from_slice(data)?),
             _ => return Ok(None),
         }))
     }

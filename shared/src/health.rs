@@ -8,15 +8,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use chrono::{SecondsFormat, Utc};
 use futures::future::BoxFuture;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use crate::http::openapi::{alias, tags};
 use crate::log::Log;
 
 /// How long a loop may stand still behind the log before it counts as stuck.
@@ -34,8 +37,14 @@ pub struct Health(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
-    dependencies: BTreeMap<&'static str, Probe>,
+    dependencies: BTreeMap<&'static str, Dependency>,
     loops: Vec<Loop>,
+}
+
+#[derive(Clone)]
+struct Dependency {
+    probe: Probe,
+    needed: bool,
 }
 
 struct Loop {
@@ -44,6 +53,22 @@ struct Loop {
     seen: u64,
     moved_at: Instant,
     stuck: bool,
+}
+
+/// How everything was found just now.
+struct Findings {
+    /// Each dependency, and whether it answers.
+    answers: BTreeMap<&'static str, bool>,
+    /// Needed dependencies that do not answer.
+    down: Vec<&'static str>,
+    /// Loops that stand still.
+    stuck: Vec<&'static str>,
+}
+
+impl Findings {
+    fn healthy(&self) -> bool {
+        self.down.is_empty() && self.stuck.is_empty()
+    }
 }
 
 impl std::fmt::Debug for Health {
@@ -64,13 +89,21 @@ impl Progress {
 }
 
 impl Health {
-    /// Adds a dependency (`database`, `nats`, `elevenlabs`) that this process needs; a later one of the same name
+    /// Adds a dependency (`database`, `nats`) that this process needs; a later one of the same name
     /// replaces the one before.
     pub fn dependency<F>(&self, name: &'static str, probe: F)
     where
         F: Fn() -> BoxFuture<'static, bool> + Send + Sync + 'static,
     {
-        self.lock().dependencies.insert(name, Arc::new(probe));
+        self.lock().dependencies.insert(name, Dependency { probe: Arc::new(probe), needed: true });
+    }
+
+    /// Adds a dependency that is shown, but that this process can do without.
+    pub fn optional<F>(&self, name: &'static str, probe: F)
+    where
+        F: Fn() -> BoxFuture<'static, bool> + Send + Sync + 'static,
+    {
+        self.lock().dependencies.insert(name, Dependency { probe: Arc::new(probe), needed: false });
     }
 
     /// Adds a loop that follows the log.
@@ -109,16 +142,18 @@ impl Health {
         }
     }
 
-    /// Names of dependencies that do not answer, and of loops that stand still.
-    async fn faults(&self) -> (BTreeMap<&'static str, bool>, Vec<&'static str>) {
-        let probes: Vec<_> =
-            self.lock().dependencies.iter().map(|(name, probe)| (*name, Arc::clone(probe))).collect();
-        let answers = futures::future::join_all(probes.into_iter().map(|(name, probe)| async move {
-            (name, tokio::time::timeout(PROBE_TIMEOUT, probe()).await.unwrap_or(false))
+    async fn findings(&self) -> Findings {
+        let dependencies = self.lock().dependencies.clone();
+        let answers = futures::future::join_all(dependencies.into_iter().map(|(name, one)| async move {
+            let up = tokio::time::timeout(PROBE_TIMEOUT, (one.probe)()).await.unwrap_or(false);
+            (name, up, one.needed)
         }))
         .await;
-        let stuck = self.lock().loops.iter().filter(|following| following.stuck).map(|l| l.name).collect();
-        (answers.into_iter().collect(), stuck)
+        Findings {
+            down: answers.iter().filter(|(_, up, needed)| *needed && !up).map(|(name, ..)| *name).collect(),
+            stuck: self.lock().loops.iter().filter(|following| following.stuck).map(|l| l.name).collect(),
+            answers: answers.into_iter().map(|(name, up, _)| (name, up)).collect(),
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -126,45 +161,132 @@ impl Health {
     }
 
     /// `/api/v1/health` (S3's shape), `/health`, `/health/live`, `/health/ready`.
-    pub fn routes(&self) -> Router {
-        Router::new()
-            .route("/api/v1/health", get(overview))
-            .route("/health", get(overview))
-            .route("/health/live", get(live))
-            .route("/health/ready", get(ready))
+    pub fn routes(&self) -> OpenApiRouter {
+        OpenApiRouter::new()
+            .routes(routes!(overview))
+            .routes(alias("/health", "health", routes!(overview)))
+            .routes(routes!(live))
+            .routes(routes!(ready))
             .with_state(self.clone())
     }
 }
 
+/// What this process needs, and whether it is there.
+#[derive(Serialize, ToSchema)]
+struct Overview {
+    status: Wellness,
+    /// When this was found.
+    #[schema(value_type = String, format = DateTime)]
+    timestamp: String,
+    /// Of the program.
+    version: &'static str,
+    dependencies: Dependencies,
+    /// Loops that stand still behind the log.
+    stuck: Vec<&'static str>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Wellness {
+    Healthy,
+    Unhealthy,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Dependencies {
+    database: Connection,
+    nats: Connection,
+    elevenlabs: Connection,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Connection {
+    Connected,
+    Disconnected,
+    NotConfigured,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Live {
+    /// `live`.
+    status: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Ready {
+    /// `ready` or `not ready`.
+    status: &'static str,
+    /// Dependencies that do not answer.
+    disconnected: Vec<&'static str>,
+    /// Loops that stand still behind the log.
+    stuck: Vec<&'static str>,
+}
+
+/// Health
+///
+/// What this process needs, and whether it is there. Never rate-limited.
+#[utoipa::path(
+    get, path = "/api/v1/health", tag = tags::OPERATORS,
+    responses(
+        (status = 200, description = "Everything needed is there.", body = Overview,
+         example = json!({
+            "status": "healthy", "timestamp": "2024-01-15T10:35:00.000Z", "version": "1.0.0",
+            "dependencies": {"database": "connected", "nats": "connected", "elevenlabs": "not_configured"},
+            "stuck": [],
+        })),
+        (status = 503, description = "Something needed is not there.", body = Overview),
+    ),
+)]
 async fn overview(State(health): State<Health>) -> Response {
-    let (answers, stuck) = health.faults().await;
-    let state = |name| match answers.get(name) {
-        None => "not_configured",
-        Some(true) => "connected",
-        Some(false) => "disconnected",
+    let found = health.findings().await;
+    let state = |name| match found.answers.get(name) {
+        None => Connection::NotConfigured,
+        Some(true) => Connection::Connected,
+        Some(false) => Connection::Disconnected,
     };
-    let healthy = answers.values().all(|up| *up) && stuck.is_empty();
-    let body = json!({
-        "status": if healthy { "healthy" } else { "unhealthy" },
-        "timestamp": Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
-        "version": env!("CARGO_PKG_VERSION"),
-        "dependencies": {"database": state("database"), "nats": state("nats"), "elevenlabs": state("elevenlabs")},
-        "stuck": stuck,
-    });
+    let healthy = found.healthy();
+    let body = Overview {
+        status: if healthy { Wellness::Healthy } else { Wellness::Unhealthy },
+        timestamp: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
+        version: env!("CARGO_PKG_VERSION"),
+        dependencies: Dependencies {
+            database: state("database"),
+            nats: state("nats"),
+            elevenlabs: state("elevenlabs"),
+        },
+        stuck: found.stuck,
+    };
     (status(healthy), Json(body)).into_response()
 }
 
+/// Liveness
+///
 /// The process answers: that is all that a restart could mend.
-async fn live() -> Response {
-    Json(json!({"status": "live"})).into_response()
+#[utoipa::path(
+    get, path = "/health/live", tag = tags::OPERATORS,
+    responses((status = 200, description = "It answers.", body = Live)),
+)]
+async fn live() -> Json<Live> {
+    Json(Live { status: "live" })
 }
 
+/// Readiness
+///
+/// Whether requests should be sent here.
+#[utoipa::path(
+    get, path = "/health/ready", tag = tags::OPERATORS,
+    responses(
+        (status = 200, description = "Ready.", body = Ready),
+        (status = 503, description = "Not ready.", body = Ready),
+    ),
+)]
 async fn ready(State(health): State<Health>) -> Response {
-    let (answers, stuck) = health.faults().await;
-    let down: Vec<_> = answers.into_iter().filter(|(_, up)| !up).map(|(name, _)| name).collect();
-    let ready = down.is_empty() && stuck.is_empty();
+    let found = health.findings().await;
+    let ready = found.healthy();
     let word = if ready { "ready" } else { "not ready" };
-    (status(ready), Json(json!({"status": word, "disconnected": down, "stuck": stuck}))).into_response()
+    let body = Ready { status: word, disconnected: found.down, stuck: found.stuck };
+    (status(ready), Json(body)).into_response()
 }
 
 fn status(good: bool) -> StatusCode {

@@ -1,30 +1,40 @@
 //! Serving: services put together on one address, request ids, one wide line a request, problems rendered, a clean stop.
 
+mod address;
 mod body;
+pub mod client;
+mod cors;
 mod fields;
 mod observe;
+pub mod openapi;
 mod socket;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, FromRequestParts, Request};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::middleware;
-use axum::routing::get;
 use axum::serve::ListenerExt;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::envelope::Origin;
 use crate::health::Health;
-use crate::limits::DRAIN_TIMEOUT;
+use crate::limits::{DEFAULT_REQUESTS_PER_KEY, DRAIN_TIMEOUT};
 use crate::problem::{Kind, Problem};
 
-pub use body::{JsonObject, read_json};
+use observe::Observer;
+
+pub use address::{Caller, TrustedProxies};
+pub use body::{JsonObject, parse_json, read_body, read_json};
+pub use cors::AllowedOrigins;
 pub use fields::Fields;
 
 /// An error of any cause, for the log of the process.
@@ -34,8 +44,8 @@ pub type AnyError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Service {
     /// Its name: `ingest`, `projector` or `streamer`.
     pub name: &'static str,
-    /// Its endpoints.
-    pub routes: Router,
+    /// Its endpoints, documented.
+    pub routes: OpenApiRouter,
     /// Its loops. They run until [`Lifecycle::drained`]; when they end before, the process ends with their error.
     pub work: BoxFuture<'static, Result<(), AnyError>>,
 }
@@ -55,16 +65,21 @@ pub struct Lifecycle {
     pub drained: CancellationToken,
 }
 
-/// The address that a request came from.
-#[derive(Debug, Clone, Copy)]
-pub struct Caller(pub SocketAddr);
+/// How the outermost layers treat callers.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    /// Whose word about a caller's address counts.
+    pub proxies: TrustedProxies,
+    /// Whose pages may call.
+    pub origins: AllowedOrigins,
+    /// Requests a minute with one API key.
+    pub requests_per_key: NonZeroU32,
+}
 
-impl<S: Sync> FromRequestParts<S> for Caller {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let info = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        info.map(|info| Self(info.0)).ok_or_else(|| Problem::internal("served without the caller's address"))
+impl Default for Edge {
+    fn default() -> Self {
+        let (proxies, origins) = (TrustedProxies::default(), AllowedOrigins::None);
+        Self { proxies, origins, requests_per_key: DEFAULT_REQUESTS_PER_KEY }
     }
 }
 
@@ -91,6 +106,7 @@ pub async fn run(
     services: Vec<Service>,
     health: Health,
     lifecycle: Lifecycle,
+    edge: &Edge,
 ) -> Result<(), AnyError> {
     let mut routes = health.routes();
     let mut work = JoinSet::new();
@@ -98,10 +114,11 @@ pub async fn run(
         routes = routes.merge(service.routes);
         work.spawn(async move { (service.name, service.work.await) });
     }
-    let metrics = Router::new().route("/metrics", get(metrics_page));
+    let metrics = OpenApiRouter::new().routes(routes!(metrics_page));
     match metrics_listener {
         None => routes = routes.merge(metrics),
         Some(listener) => {
+            let metrics = Router::from(metrics);
             let stopped = lifecycle.drained.clone().cancelled_owned();
             work.spawn(async move {
                 let served = axum::serve(listener, metrics).with_graceful_shutdown(stopped).await;
@@ -110,7 +127,7 @@ pub async fn run(
         }
     }
     let stopped = lifecycle.stopping.clone().cancelled_owned();
-    let app = layer(routes).into_make_service_with_connect_info::<SocketAddr>();
+    let app = layer(openapi::with_pages(routes), edge).into_make_service_with_connect_info::<SocketAddr>();
     let listener = listener.tap_io(|stream| socket::tune(stream));
     let serving = tokio::spawn(axum::serve(listener, app).with_graceful_shutdown(stopped).into_future());
     let fault = supervise(&mut work, &lifecycle).await;
@@ -144,14 +161,19 @@ async fn supervise(
     }
 }
 
-/// Puts the outermost layers around routes: ids, wide lines, problems, and answers for unknown paths and methods.
-pub fn layer(routes: Router) -> Router {
-    routes
+/// Puts the outermost layers around routes: ids, wide lines, problems, budgets of API keys, other origins, and answers
+/// for unknown paths and methods.
+pub fn layer(routes: Router, edge: &Edge) -> Router {
+    let mut routes = routes
         .fallback(|| async { Problem::new(Kind::NotFound, "There is nothing at this path.") })
         .method_not_allowed_fallback(|| async {
             Problem::new(Kind::MethodNotAllowed, "This path does not take this method; see the Allow header.")
-        })
-        .layer(middleware::from_fn(|request: Request, next| observe::observe(request, next)))
+        });
+    if let Some(cors) = edge.origins.layer() {
+        routes = routes.layer(cors);
+    }
+    // Outside of it: preflights get their line too, and problems keep what it says.
+    routes.layer(middleware::from_fn_with_state(Observer::new(edge), observe::observe))
 }
 
 /// Seconds as they stand in `Retry-After`: rounded up, at least one.
@@ -159,6 +181,13 @@ pub fn retry_after_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())
 }
 
+/// Metrics
+///
+/// In Prometheus' text format.
+#[utoipa::path(
+    get, path = "/metrics", tag = openapi::tags::OPERATORS,
+    responses((status = 200, description = "The metrics.", body = String, content_type = "text/plain")),
+)]
 async fn metrics_page() -> String {
     crate::telemetry::metrics().render()
 }

@@ -1,5 +1,6 @@
 //! Every limit: its name, unit and reason, in one place.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Bytes of one id from outside. Ids are hashed before they become a subject, so the bound only keeps bodies sane.
@@ -13,6 +14,37 @@ pub const DEFAULT_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 /// Bytes of one event with its headers: what the shipped `nats.conf` lets through (`max_payload`).
 pub const MAX_EVENT_BYTES: usize = 2 * 1024 * 1024;
+
+/// Bytes of one chunk of a stored object: half of what a server with default settings lets through.
+pub const OBJECT_CHUNK_BYTES: usize = 512 * 1024;
+
+/// Chunks of one object that may be under way without the server's word that it has them.
+pub const MAX_CHUNKS_UNDER_WAY: usize = 2;
+
+/// Objects that one process stores at once. The server itself takes 50 batches at once for one stream.
+pub const MAX_OBJECTS_UNDER_WAY: usize = 8;
+
+/// Bytes of one object: an object is one atomic batch, its last message says what it is.
+pub const MAX_OBJECT_BYTES: usize = (MAX_BATCH_EVENTS - 1) * OBJECT_CHUNK_BYTES;
+
+/// Bytes of one webhook unless `MAX_WEBHOOK_BYTES` says otherwise: the JSON as it is sent, so that audio in base64 may
+/// be three quarters of it.
+pub const DEFAULT_WEBHOOK_BYTES: usize = 64 * 1024 * 1024;
+
+/// Bytes of a webhook's body that stay in memory; a longer one goes to a file. Ordinary transcripts are a tenth of it.
+pub const SPOOL_MEMORY_BYTES: usize = 512 * 1024;
+
+/// Webhooks that are written to files at once; further ones wait, and TCP holds their senders back.
+pub const MAX_SPOOL_FILES: usize = 64;
+
+/// How long one of them waits for its turn before it gets 503.
+pub const SPOOL_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Bytes a second that a webhook's body makes at least, over its whole way: whoever sends slower only holds a place.
+pub const MIN_SPOOL_RATE: u64 = 16 * 1024;
+
+/// Bytes of a report that is read; a larger one is kept as it came, for a version that can.
+pub const MAX_REPORT_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Bytes of headers that an envelope can take at most (request id, trace, ids, batch control).
 pub const ENVELOPE_BYTES: usize = 4 * 1024;
@@ -63,12 +95,27 @@ pub const KEEPALIVE_AFTER: Duration = Duration::from_secs(45);
 /// How often it is probed then.
 pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 
+/// Requests a minute with one API key, unless `RATE_LIMIT_API_PER_MIN` says otherwise.
+pub const DEFAULT_REQUESTS_PER_KEY: NonZeroU32 = NonZeroU32::new(1_000).expect("is not zero");
+
+/// Requests a minute to the conversation webhook from one address, unless `RATE_LIMIT_WEBHOOK_PER_MIN` says otherwise.
+pub const DEFAULT_WEBHOOKS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(100).expect("is not zero");
+
+/// Logins a minute from one address, unless `RATE_LIMIT_LOGIN_PER_MIN` says otherwise: a clinic shares one.
+pub const DEFAULT_LOGINS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(300).expect("is not zero");
+
+/// Logins a minute for one id, unless `RATE_LIMIT_LOGIN_PER_ID_PER_MIN` says otherwise: an access code must not be found
+/// by trying.
+pub const DEFAULT_LOGINS_PER_ID: NonZeroU32 = NonZeroU32::new(20).expect("is not zero");
+
 /// How long a stop waits for requests under way before it cuts them off.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 const _: () = assert!(MAX_MESSAGES_PER_REQUEST <= MAX_BATCH_EVENTS, "a request's messages fit one batch");
 const _: () =
     assert!(DEFAULT_CONTENT_BYTES + 4 * MAX_ID_BYTES + ENVELOPE_BYTES < MAX_EVENT_BYTES, "an event fits");
+const _: () = assert!(OBJECT_CHUNK_BYTES + ENVELOPE_BYTES < MAX_EVENT_BYTES, "a chunk fits a message");
+const _: () = assert!(DEFAULT_WEBHOOK_BYTES < MAX_OBJECT_BYTES, "any webhook fits an object");
 const _: () = assert!(MAX_EVENT_BYTES <= MAX_BATCH_BYTES, "every event fits a batch");
 const _: () = assert!(MAX_QUEUED_COMMANDS >= MAX_BATCH_EVENTS, "a full batch can queue");
 const _: () =

@@ -25,9 +25,9 @@ const EPOCH_KEY: &str = "turnlog-epoch";
 /// Oldest server that keeps the promises the log is built on (atomic batches, fixes to the file store).
 const OLDEST_SERVER: (i64, i64, i64) = (2, 14, 6);
 /// How long a start waits for the server to come up beside it.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 /// How long one question to the server may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why the log could not be reached or read.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +147,11 @@ impl Log {
     }
 }
 
-async fn connect(settings: &NatsSettings, name: &str) -> Result<(Client, watch::Receiver<u64>), LogError> {
+/// Connects as `name`; waits up to [`CONNECT_PATIENCE`] for the server. Also counts reconnects.
+pub(crate) async fn connect(
+    settings: &NatsSettings,
+    name: &str,
+) -> Result<(Client, watch::Receiver<u64>), LogError> {
     let started = tokio::time::Instant::now();
     let mut pause = Duration::from_millis(50);
     loop {

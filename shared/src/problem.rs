@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// What went wrong, as a caller can tell it apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +90,7 @@ impl Kind {
 }
 
 /// One bad field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// Path of the field: `timestamp`, or `messages[3].role`.
     pub field: String,
@@ -108,8 +109,6 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     /// When to try again; also sent as `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// Requests a minute, where that is the reason; also sent as `RateLimit-*`.
-    pub limit: Option<u32>,
     /// For the log alone.
     pub cause: Option<String>,
 }
@@ -117,7 +116,7 @@ pub struct Problem {
 impl Problem {
     /// Of a kind, with a sentence for the caller.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), retry_after: None, limit: None, cause: None }
+        Self { kind, detail: detail.into(), errors: Vec::new(), retry_after: None, cause: None }
     }
 
     /// Bad fields; the sentence names the first few.
@@ -131,7 +130,7 @@ impl Problem {
     /// Too many requests: at most `limit` a minute, and `wait` until the next one.
     pub fn rate_limited(limit: u32, wait: Duration) -> Self {
         let detail = format!("At most {limit} of these requests a minute; wait and try again.");
-        Self { retry_after: Some(wait), limit: Some(limit), ..Self::new(Kind::RateLimited, detail) }
+        Self { retry_after: Some(wait), ..Self::new(Kind::RateLimited, detail) }
     }
 
     /// The log or the tables are away for now: 503 with `Retry-After`.
@@ -147,18 +146,39 @@ impl Problem {
     }
 
     /// The document as it is sent.
-    pub fn document(&self, request_id: &str) -> serde_json::Value {
+    pub fn document(&self, request_id: &str) -> ProblemDocument {
         let (status, slug, title) = self.kind.parts();
-        serde_json::json!({
-            "success": false,
-            "type": format!("urn:turnlog:problem:{slug}"),
-            "title": title,
-            "status": status.as_u16(),
-            "detail": self.detail,
-            "errors": self.errors,
-            "request_id": request_id,
-        })
+        ProblemDocument {
+            success: false,
+            kind: format!("urn:turnlog:problem:{slug}"),
+            title,
+            status: status.as_u16(),
+            detail: self.detail.clone(),
+            errors: self.errors.clone(),
+            request_id: request_id.to_owned(),
+        }
     }
+}
+
+/// An error as it is sent (RFC 9457).
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemDocument {
+    /// Always false.
+    success: bool,
+    /// What went wrong, to be told apart by programs: `urn:turnlog:problem:...`.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The same for people.
+    title: &'static str,
+    /// The status of the answer.
+    status: u16,
+    /// One sentence that the caller can act on.
+    detail: String,
+    /// Every bad field.
+    errors: Vec<FieldError>,
+    /// The request's id: quote it when you report the problem.
+    request_id: String,
 }
 
 impl IntoResponse for Problem {

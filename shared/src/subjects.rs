@@ -1,10 +1,10 @@
-//! Subjects of the log: `evt.<aggregate>.<token>`. The only place that builds one.
+//! Subjects of the log: `evt.<aggregate>.<token>`; and of the object store. The only place that builds one.
 //!
 //! A token is a hash, never an id: ids from outside may hold `*`, `>` or a phone number, and subjects show up in logs
 //! and monitoring. One subject is one aggregate, so that one conversation can be read alone.
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
 use crate::ids::{ConversationId, ParticipantId};
@@ -13,6 +13,8 @@ use crate::ids::{ConversationId, ParticipantId};
 pub const ALL: &str = "evt.>";
 /// Every revoked token.
 pub const TOKENS: &str = "evt.token.>";
+/// Every webhook that was not understood.
+pub const UNREAD: &str = "evt.webhook.>";
 
 /// Bytes of the hash that make a token: 144 bits, beyond reach of a found collision, 24 characters.
 const TOKEN_BYTES: usize = 18;
@@ -26,6 +28,10 @@ pub enum Aggregate {
     Participant,
     /// An access token that was revoked.
     Token,
+    /// A webhook that was not understood; its id is the SHA-256 of its body.
+    Webhook,
+    /// A way in for webhooks, and what was turned away there.
+    Source,
 }
 
 impl Aggregate {
@@ -34,6 +40,8 @@ impl Aggregate {
             Self::Conversation => "conversation",
             Self::Participant => "participant",
             Self::Token => "token",
+            Self::Webhook => "webhook",
+            Self::Source => "source",
         }
     }
 }
@@ -81,6 +89,24 @@ pub fn token_of(subject: &str) -> &str {
     subject.rsplit('.').next().unwrap_or_default()
 }
 
+/// The bucket of large contents: parts of its subjects, and of its stream's name.
+pub const BUCKET: &str = "turnlog-objects";
+
+/// Everything in the bucket: contents in chunks, and what is known of each.
+pub fn objects() -> Vec<String> {
+    vec![format!("$O.{BUCKET}.C.>"), format!("$O.{BUCKET}.M.>")]
+}
+
+/// The chunks of one content; `nuid` is random for each time it is stored.
+pub fn object_chunks(nuid: &str) -> String {
+    format!("$O.{BUCKET}.C.{nuid}")
+}
+
+/// What is known of one content (ADR-20 of the server's architecture decisions).
+pub fn object_meta(name: &str) -> String {
+    format!("$O.{BUCKET}.M.{}", URL_SAFE.encode(name))
+}
+
 fn token(kind: &str, id: &str) -> String {
     let hash = Sha256::new()
         .chain_update("turnlog:")
@@ -110,6 +136,13 @@ mod tests {
             [Aggregate::Conversation, Aggregate::Participant, Aggregate::Token].map(|a| Subject::of(a, "x"));
         assert_ne!(subjects[0].token(), subjects[1].token());
         assert_ne!(subjects[1].token(), subjects[2].token());
+    }
+
+    #[test]
+    fn objects_lie_where_the_servers_own_tools_look_for_them() {
+        assert_eq!(object_meta("ab?>"), "$O.turnlog-objects.M.YWI_Pg==");
+        assert_eq!(object_chunks("n1"), "$O.turnlog-objects.C.n1");
+        assert_eq!(objects(), ["$O.turnlog-objects.C.>", "$O.turnlog-objects.M.>"]);
     }
 
     #[test]

@@ -3,8 +3,11 @@
 mod access;
 mod feed;
 mod limits;
+mod list;
+mod query;
 mod router;
 mod snapshot;
+mod status;
 mod tables;
 mod view;
 
@@ -23,6 +26,7 @@ use feed::hub::Hub;
 use feed::join::Feeds;
 use feed::sse::Wire;
 use feed::tail;
+use list::Cursors;
 use tables::Tables;
 
 /// Seconds between heartbeats, unless `HEARTBEAT_SECONDS` says otherwise.
@@ -103,7 +107,8 @@ pub async fn start(
     loops.spawn(revocations.clone().follow(revoked));
     loops.spawn(close_feeds(hub, revocations, lifecycle.clone()));
     loops.spawn(tables.clone().poll_checkpoint().map(Ok));
-    let routes = router::routes(&auth, tables.clone(), feeds);
+    let cursors = Cursors::new(&settings.auth.jwt_secret, log.epoch());
+    let routes = router::routes(&auth, tables.clone(), feeds, cursors);
     let work = run(loops, log, tables, lifecycle).boxed();
     Ok(Service { name: "streamer", routes, work })
 }

@@ -31,6 +31,12 @@ pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one statement may run: the longest conversations are read in less than a second.
 pub(crate) const STATEMENT_TIMEOUT: &str = "10s";
 
+/// Conversations on a page of a list, where the caller does not say.
+pub(crate) const PAGE_SIZE: u8 = 20;
+
+/// Conversations on a page of a list at most: what the seed promises.
+pub(crate) const MAX_PAGE_SIZE: u8 = 100;
+
 /// How often the tables' checkpoint is asked while somebody waits for it: well below what a person notices.
 pub(crate) const CHECKPOINT_POLL: Duration = Duration::from_millis(5);
 
@@ -45,3 +51,4 @@ const _: () = assert!(FRAME_BYTES <= QUEUE_BYTES, "an ordinary frame fits a queu
 const _: () = assert!(FRAME_MESSAGES <= TAIL_BATCH, "a frame comes of one batch");
 const _: () =
     assert!(CHECKPOINT_POLL.as_millis() * 10 < shared::limits::READ_WAIT.as_millis(), "waiting means asking");
+const _: () = assert!(PAGE_SIZE <= MAX_PAGE_SIZE, "what is given unasked may be asked for");

@@ -2,23 +2,30 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{FromRef, FromRequestParts, Path, Query, State};
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRef, FromRequestParts, Path, State};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use axum::routing::get;
-use axum::{Json, Router};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::auth::{AnyCaller, Authenticator};
+use shared::http::openapi::{ListProblems, ReadProblems, tags};
 use shared::ids::ConversationId;
 use shared::limits::READ_WAIT;
-use shared::problem::{FieldError, Kind, Problem};
+use shared::problem::Problem;
 use shared::subjects::Subject;
 use tokio::time::Instant;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::access::may_read;
+use crate::access::{may_ask_status, may_list, may_read};
 use crate::feed::Feed;
 use crate::feed::join::{Feeds, Wish};
+use crate::list::{ConversationList, Cursors, Parameters as ListParameters};
+use crate::query::{self, Wrong};
+use crate::status::{Parameters as StatusParameters, StatusDetail};
 use crate::tables::{ReadError, Tables};
 use crate::view::ConversationView;
 
@@ -27,6 +34,14 @@ use crate::view::ConversationView;
 struct Snapshots {
     auth: Authenticator,
     tables: Tables,
+}
+
+/// What lists need.
+#[derive(Debug, Clone)]
+struct Lists {
+    auth: Authenticator,
+    tables: Tables,
+    cursors: Cursors,
 }
 
 /// What a feed needs.
@@ -42,6 +57,12 @@ impl FromRef<Snapshots> for Authenticator {
     }
 }
 
+impl FromRef<Lists> for Authenticator {
+    fn from_ref(state: &Lists) -> Self {
+        state.auth.clone()
+    }
+}
+
 impl FromRef<Live> for Authenticator {
     fn from_ref(state: &Live) -> Self {
         state.auth.clone()
@@ -49,20 +70,54 @@ impl FromRef<Live> for Authenticator {
 }
 
 /// Every endpoint of the read edge.
-pub(crate) fn routes(auth: &Authenticator, tables: Tables, feeds: Feeds) -> Router {
+pub(crate) fn routes(auth: &Authenticator, tables: Tables, feeds: Feeds, cursors: Cursors) -> OpenApiRouter {
+    let lists = Lists { auth: auth.clone(), tables: tables.clone(), cursors };
     let snapshots = Snapshots { auth: auth.clone(), tables };
     let live = Live { auth: auth.clone(), feeds: Arc::new(feeds) };
-    Router::new()
-        .route("/api/conversation/{id}", get(conversation).with_state(snapshots))
-        .route("/api/conversation/{id}/stream", get(stream).with_state(live))
+    OpenApiRouter::new()
+        .merge(OpenApiRouter::new().routes(routes!(list)).with_state(lists))
+        .merge(
+            OpenApiRouter::new().routes(routes!(conversation)).routes(routes!(status)).with_state(snapshots),
+        )
+        .merge(OpenApiRouter::new().routes(routes!(stream)).with_state(live))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Snapshot {
     success: bool,
     conversation: ConversationView,
 }
 
+/// Snapshot of a conversation
+///
+/// The whole conversation with its messages, however it came in. A participant reads its own; services and researchers
+/// read all.
+#[utoipa::path(
+    get, path = "/api/conversation/{id}", tag = tags::READERS,
+    security(("participant" = []), ("admin" = []), ("researcher" = []), ("service" = [])),
+    params(
+        ("id" = String, Path, description = "The conversation's id.", example = "conv_abc123"),
+        ("after" = Option<u64>, Query, description = "The sequence of a write: the answer shows it, or is 503 in 2 s."),
+    ),
+    responses(
+        (status = 200, description = "The conversation.", body = Snapshot, example = json!({
+            "success": true,
+            "conversation": {
+                "conversation_id": "conv_919325590143_20251003_115804", "call_id": null, "worker_id": null,
+                "mobile_no": null, "urgency": null, "status": "ACTIVE", "medium": null,
+                "timestamp": "2025-10-03T11:58:04+05:30",
+                "messages": [{
+                    "message_id": "msg_919325590143_20251003_115804_0001", "role": "user",
+                    "content": "My friend is falling from a floor, what should I do?",
+                    "timestamp": "2025-10-03T11:58:04+05:30", "sources": "", "sequence": 41,
+                    "provider": "elevenlabs",
+                }],
+                "total_messages": 1, "admin_id": null,
+            },
+        })),
+        ReadProblems,
+    ),
+)]
 async fn conversation(
     State(state): State<Snapshots>,
     AnyCaller(identity): AnyCaller,
@@ -75,6 +130,93 @@ async fn conversation(
     Ok(Json(Snapshot { success: true, conversation: reading.conversation().await? }))
 }
 
+/// Status of a conversation
+///
+/// What became of it, and what webhooks told of it.
+#[utoipa::path(
+    get, path = "/api/v1/conversations/{id}", tag = tags::READERS,
+    security(("participant" = []), ("service" = [])),
+    params(
+        ("id" = String, Path, description = "The conversation's id.", example = "conv_abc123"),
+        ("include" = Option<String>, Query, description = "`turns`: every turn of the newest transcript, too."),
+        ("after" = Option<u64>, Query, description = "The sequence of a write: the answer shows it, or is 503 in 2 s."),
+    ),
+    responses((status = 200, description = "Its status.", body = StatusDetail), ReadProblems),
+)]
+async fn status(
+    State(state): State<Snapshots>,
+    AnyCaller(identity): AnyCaller,
+    Named(id): Named,
+    Queried(parameters): Queried<StatusParameters>,
+) -> Result<Json<StatusDetail>, Problem> {
+    let (after, parts) = parameters.parse()?;
+    let subject = Subject::conversation(&id);
+    let deadline = Instant::now() + READ_WAIT;
+    let mut reading =
+        state.tables.open_at(&identity, subject.token(), may_ask_status, after, deadline).await?;
+    Ok(Json(reading.status(parts).await?))
+}
+
+/// Conversations
+///
+/// Newest first; a participant's are its own. A page further on costs what the first one costs when it is asked for by the
+/// `cursor` of the page before.
+#[utoipa::path(
+    get, path = "/api/v1/conversations", tag = tags::READERS,
+    security(("participant" = []), ("service" = [])),
+    params(
+        ("email_id" = Option<String>, Query, description = "Of this e-mail address."),
+        ("account_id" = Option<String>, Query, description = "Of this account."),
+        ("status" = Option<String>, Query, description = "`active`, `completed` or `failed`."),
+        ("page" = Option<u64>, Query, description = "From 1; not together with `cursor`."),
+        ("limit" = Option<u64>, Query, description = "From 1 to 100; 20 when it is left out."),
+        ("cursor" = Option<String>, Query, description = "That of the page before, with the same filters."),
+        ("after" = Option<u64>, Query, description = "The sequence of a write: the answer shows it, or is 503 in 2 s."),
+    ),
+    responses((status = 200, description = "A page of them.", body = ConversationList), ListProblems),
+)]
+async fn list(
+    State(state): State<Lists>,
+    AnyCaller(identity): AnyCaller,
+    Queried(parameters): Queried<ListParameters>,
+) -> Result<Json<ConversationList>, Problem> {
+    let wanted = parameters.parse(&state.cursors, &identity)?;
+    let deadline = Instant::now() + READ_WAIT;
+    let mut listing = state.tables.list_at(&identity, may_list, wanted.after, deadline).await?;
+    Ok(Json(listing.page(&wanted, |cursor| state.cursors.seal(&identity, cursor)).await?))
+}
+
+/// Live feed of a conversation
+///
+/// Server-sent events until the conversation or the credential ends. The answer begins with `retry: 2000`; each frame
+/// is `event`, `id`, and `data`, one line of JSON:
+///
+/// | event | data | when |
+/// |---|---|---|
+/// | `initial` | the conversation, as in the snapshot | first, unless the feed is resumed |
+/// | `new_messages` | `{conversation_id, messages, total_messages}` | messages came; a burst may share one frame |
+/// | `message_corrected` | `{conversation_id, message, total_messages}` | a message's content was replaced |
+/// | `reset` | `{conversation_id, reason}` | the id cannot be continued; a fresh `initial` follows |
+/// | `heartbeat` | `{timestamp, status}` | every 30 seconds, without an id |
+/// | `error` | `{error, conversation_id}` | why the server closes the feed now, without an id |
+///
+/// A feed is resumed with the id of the last frame that was received, in `Last-Event-ID` or `last_event_id`: it goes
+/// on with exactly the messages after it.
+#[utoipa::path(
+    get, path = "/api/conversation/{id}/stream", tag = tags::READERS,
+    security(("participant" = []), ("admin" = []), ("researcher" = []), ("service" = [])),
+    params(
+        ("id" = String, Path, description = "The conversation's id.", example = "conv_abc123"),
+        ("after" = Option<u64>, Query, description = "The sequence of a write: the answer shows it, or is 503 in 2 s."),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last frame that was received."),
+        ("last_event_id" = Option<String>, Query, description = "The same, for clients that cannot set the header."),
+    ),
+    responses(
+        (status = 200, description = "The feed.", body = String, content_type = "text/event-stream",
+         example = "retry: 2000\n\nevent: heartbeat\ndata: {\"timestamp\":\"2025-10-03T12:00:00+05:30\"}\n\n"),
+        ReadProblems,
+    ),
+)]
 async fn stream(
     State(state): State<Live>,
     AnyCaller(identity): AnyCaller,
@@ -103,7 +245,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
-/// What the query asks for; other parameters are ignored.
+/// The parameters of a query, as they came.
+struct Queried<P>(P);
+
+impl<P: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Queried<P> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        query::read(parts, state).await.map(Self)
+    }
+}
+
+/// What the query of a snapshot or a feed asks for.
 struct Asked {
     after: u64,
     last_event_id: Option<String>,
@@ -119,21 +272,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let query: Result<Query<Parameters>, QueryRejection> = Query::from_request_parts(parts, state).await;
-        let Query(Parameters { after, last_event_id }) = query.map_err(|error| {
-            let problem =
-                Problem::new(Kind::InvalidFields, "The query cannot be read; send each parameter once.");
-            Problem { cause: Some(error.to_string()), ..problem }
-        })?;
-        let after = match after.as_deref().map(str::parse) {
-            None => 0,
-            Some(Ok(after)) => after,
-            Some(Err(_)) => {
-                let message =
-                    "must be a sequence: a whole number, as in message_id or Turnlog-Sequence".into();
-                return Err(Problem::fields(vec![FieldError { field: "after".into(), message }]));
-            }
-        };
-        Ok(Self { after, last_event_id })
+        let Parameters { after, last_event_id } = query::read(parts, state).await?;
+        let mut wrong = Wrong::default();
+        let after = wrong.after(after.as_deref());
+        wrong.finish(Self { after, last_event_id })
     }
 }

@@ -19,6 +19,7 @@ struct Row {
     sequence: i64,
     version: i64,
     ordinal: i64,
+    place: i64,
     message_id: Option<String>,
     role: String,
     content: String,
@@ -40,6 +41,7 @@ impl Row {
             provider: self.provider.into(),
             version: self.version.unsigned_abs(),
             ordinal,
+            place: self.place.unsigned_abs(),
         }
     }
 }
@@ -50,7 +52,8 @@ impl Reading {
     /// # Errors
     /// [`ReadError::Database`].
     pub(crate) async fn conversation(&mut self) -> Result<ConversationView, ReadError> {
-        let (head, messages) = self.messages_after(0).await?;
+        let (head, mut messages) = self.messages_after(0).await?;
+        messages.sort_by_key(|message| (message.place, message.sequence));
         Ok(ConversationView {
             conversation_id: head.conversation_id,
             call_id: None,
@@ -79,7 +82,7 @@ impl Reading {
         let rows = sqlx::query_as!(
             Row,
             r#"SELECT sequence AS "sequence!", version_sequence AS "version!", ordinal AS "ordinal!",
-                      message_id, role AS "role!", content AS "content!", said_at AS "said_at!",
+                      place AS "place!", message_id, role AS "role!", content AS "content!", said_at AS "said_at!",
                       said_offset AS "said_offset!", provider AS "provider!"
                FROM (SELECT * FROM turnlog.messages WHERE conversation = $1 AND sequence > $2
                      UNION ALL

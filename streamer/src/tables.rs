@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Executor, PgPool, Postgres, Transaction};
 use tokio::time::Instant;
 
-use crate::access::{Denied, Facts, Rule, session_of};
+use crate::access::{Denied, Facts, ListRule, Rule, Scope, session_of};
 use crate::limits::{ACQUIRE_TIMEOUT, POOL, STATEMENT_TIMEOUT};
 
 pub(crate) use checkpoint::Checkpoint;
@@ -87,6 +87,13 @@ pub(crate) struct Reading {
     position: u64,
 }
 
+/// What one caller may read of many conversations, as [`Reading`] is of one.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    pub(crate) transaction: Transaction<'static, Postgres>,
+    pub(crate) scope: Scope,
+}
+
 impl Reading {
     /// How far the log was folded into what this reads.
     pub(crate) fn position(&self) -> u64 {
@@ -140,26 +147,46 @@ impl Tables {
         at_least: u64,
         deadline: Instant,
     ) -> Result<Reading, ReadError> {
+        self.at(at_least, deadline, || self.open(identity, token, rule)).await?
+    }
+
+    /// Opens what a caller may list, once the tables have come to `at_least`.
+    ///
+    /// # Errors
+    /// [`ReadError`]; [`ReadError::Behind`] at the deadline.
+    pub(crate) async fn list_at(
+        &self,
+        identity: &Identity,
+        rule: ListRule,
+        at_least: u64,
+        deadline: Instant,
+    ) -> Result<Listing, ReadError> {
+        let scope = rule(identity)?;
+        let transaction = self.at(at_least, deadline, || self.open_list(identity)).await?;
+        Ok(Listing { transaction, scope })
+    }
+
+    /// What `open` answers beside a position of at least this.
+    async fn at<R, F: Future<Output = Result<(R, u64), ReadError>>>(
+        &self,
+        at_least: u64,
+        deadline: Instant,
+        open: impl Fn() -> F,
+    ) -> Result<R, ReadError> {
         loop {
             self.checkpoint.wait(at_least, deadline).await?;
-            let opening = tokio::time::timeout_at(deadline, self.open(identity, token, rule));
-            let (reading, position) = opening.await.unwrap_or(Err(sqlx::Error::PoolTimedOut.into()))?;
+            let opening = tokio::time::timeout_at(deadline, open());
+            let (opened, position) = opening.await.unwrap_or(Err(sqlx::Error::PoolTimedOut.into()))?;
             // A database that crashed may have come back a little before where it was: its checkpoint with
             // its rows.
             if position >= at_least {
-                return reading;
+                return Ok(opened);
             }
         }
     }
 
-    /// Opens a conversation for a caller: one transaction, so that all it reads is of one moment. Beside the
-    /// reading, or the reason why there is none, stands the position that it is true at.
-    async fn open(
-        &self,
-        identity: &Identity,
-        token: &str,
-        rule: Rule,
-    ) -> Result<(Result<Reading, ReadError>, u64), ReadError> {
+    /// One transaction under the caller's name, so that all it reads is of one moment.
+    async fn begin(&self, identity: &Identity) -> Result<Transaction<'static, Postgres>, ReadError> {
         let mut transaction = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let (role, participant, company) = session_of(identity);
         sqlx::query!(
@@ -172,6 +199,34 @@ impl Tables {
         )
         .fetch_one(&mut *transaction)
         .await?;
+        Ok(transaction)
+    }
+
+    /// Which filters are there decides which index is right, so what lists is planned with the values at hand.
+    async fn open_list(
+        &self,
+        identity: &Identity,
+    ) -> Result<(Transaction<'static, Postgres>, u64), ReadError> {
+        let mut transaction = self.begin(identity).await?;
+        let row = sqlx::query!(
+            r#"SELECT epoch AS "epoch!", last_sequence AS "last_sequence!",
+                      set_config('plan_cache_mode', 'force_custom_plan', true) AS plans
+               FROM turnlog.checkpoint WHERE name = 'read'"#,
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        Ok((transaction, self.checkpoint.seen(&row.epoch, row.last_sequence)))
+    }
+
+    /// Opens a conversation for a caller. Beside the reading, or the reason why there is none, stands the position
+    /// that it is true at.
+    async fn open(
+        &self,
+        identity: &Identity,
+        token: &str,
+        rule: Rule,
+    ) -> Result<(Result<Reading, ReadError>, u64), ReadError> {
+        let mut transaction = self.begin(identity).await?;
         let row = sqlx::query!(
             r#"SELECT epoch AS "epoch!", last_sequence AS "last_sequence!", owner.participant_id,
                       (owner.known IS NOT NULL) AS "known!"
@@ -205,6 +260,6 @@ mod tests {
         assert_eq!(kind(ReadError::Behind), Kind::Unavailable);
         assert_eq!(kind(ReadError::Hidden), Kind::Internal);
         assert_eq!(kind(ReadError::NotFound), Kind::NotFound);
-        assert_eq!(kind(ReadError::Denied(Denied)), Kind::Forbidden);
+        assert_eq!(kind(ReadError::Denied(Denied::NotYours)), Kind::Forbidden);
     }
 }

@@ -5,33 +5,53 @@ use std::borrow::Cow;
 use serde::Serialize;
 use shared::events::Message;
 use shared::ids::Timestamp;
+use utoipa::ToSchema;
 
 /// A conversation with its messages.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Conversation)]
 pub(crate) struct ConversationView {
     pub(crate) conversation_id: String,
+    /// The call that it belongs to, and what is known of it.
     pub(crate) call_id: Option<String>,
     pub(crate) worker_id: Option<String>,
     pub(crate) mobile_no: Option<String>,
     pub(crate) urgency: Option<String>,
+    /// `ACTIVE`, or how it ended.
     pub(crate) status: String,
     pub(crate) medium: Option<String>,
+    /// Of its first message.
+    #[schema(value_type = String, format = DateTime)]
     pub(crate) timestamp: Timestamp,
+    /// In the order of the log.
     pub(crate) messages: Vec<MessageView>,
     pub(crate) total_messages: u64,
+    /// The admin who took the call over.
     pub(crate) admin_id: Option<String>,
 }
 
 /// One message in its newest version.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Message)]
 pub(crate) struct MessageView {
+    /// Its own id where it came with one, otherwise one made of the conversation's and its place.
     pub(crate) message_id: String,
+    /// `user` or `assistant`.
+    #[schema(value_type = String)]
     pub(crate) role: Cow<'static, str>,
     pub(crate) content: String,
+    /// With the offset that it was given in.
+    #[schema(value_type = String, format = DateTime)]
     pub(crate) timestamp: Timestamp,
+    /// What the answer is based on.
     pub(crate) sources: &'static str,
     /// Log position of its first version.
     pub(crate) sequence: u64,
+    /// What the conversation is ordered by, and by `sequence` where two are equal: a turn that a transcript completes
+    /// later stands between its neighbours.
+    pub(crate) place: u64,
+    /// The frontend that it came through.
+    #[schema(value_type = String)]
     pub(crate) provider: Cow<'static, str>,
     /// Log position of the version shown.
     #[serde(skip)]
@@ -44,6 +64,7 @@ pub(crate) struct MessageView {
 impl MessageView {
     /// Of a message as it stands in the log: `first` is where it was recorded, `version` where it was read.
     pub(crate) fn of_event(message: Message, first: u64, version: u64) -> Self {
+        let place = message.place();
         let own = message.message_id.map(String::from);
         Self {
             message_id: own.unwrap_or_else(|| made_id(message.conversation_id.as_str(), message.ordinal)),
@@ -52,6 +73,7 @@ impl MessageView {
             timestamp: message.timestamp,
             sources: "",
             sequence: first,
+            place,
             provider: message.provider.as_str().into(),
             version,
             ordinal: message.ordinal,
@@ -77,6 +99,7 @@ pub(crate) mod tests {
             timestamp: Timestamp::from_parts(chrono::DateTime::UNIX_EPOCH, 0),
             sources: "",
             sequence,
+            place: ordinal,
             provider: "openai".into(),
             version,
             ordinal,

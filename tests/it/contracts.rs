@@ -5,20 +5,26 @@ use std::path::PathBuf;
 use chrono::DateTime;
 use serde_json::{Value, json};
 use shared::envelope::{Entry, Envelope, EventId, Origin};
-use shared::events::{Correction, Enrolment, Event, Message, Revocation};
+use shared::events::{
+    Claim, Correction, Enrolment, Event, Message, Payload, RawJson, Recording, Refusal, Report, Revocation,
+    Source, StoredObject, Unread,
+};
 use shared::ids::{Provider, Speaker, Timestamp};
 use shared::problem::KINDS;
 use shared::subjects::Subject;
 
 /// Compares with the file in `tests/golden/`; `UPDATE_GOLDEN=1` writes it, to be read in the diff.
-fn assert_golden(name: &str, value: &Value) {
+pub(crate) fn assert_golden(name: &str, value: &Value) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(name);
     let text = serde_json::to_string_pretty(value).unwrap() + "\n";
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &text).unwrap();
     }
     let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(text, golden, "{name} is not what it was: a written event is never changed, add a version");
+    assert_eq!(
+        text, golden,
+        "{name} is not what it was (UPDATE_GOLDEN=1 writes it; a written event is never changed, add a version)"
+    );
 }
 
 fn id<T: TryFrom<String, Error: std::fmt::Debug>>(text: &str) -> T {
@@ -37,6 +43,10 @@ fn events() -> Vec<Event> {
         content: "What is peripheral artery disease?".into(),
         timestamp: Timestamp::parse("2025-01-08T12:00:00+05:30", now).unwrap(),
         provider: Provider::Elevenlabs,
+        inserted_at: None,
+        event_id: None,
+        reported: false,
+        original: None,
     };
     let corrected = Message { content: "What is PAD?".into(), ..message.clone() };
     let enrolment = Enrolment {
@@ -49,12 +59,65 @@ fn events() -> Vec<Event> {
     let updated = Enrolment { access_code_hash: None, name: None, location: None, ..enrolment.clone() };
     vec![
         Event::MessageRecorded(message),
-        Event::MessageCorrected(Correction { first_sequence: 7, message: corrected }),
+        Event::MessageCorrected(Correction { first_sequence: 7, message: corrected, sent: None }),
         Event::ParticipantEnrolled(enrolment),
         Event::ParticipantUpdated(updated),
         Event::TokenRevoked(Revocation {
             token_id: "6a1fc27a-e9b7-734b-14ae-1f589a2f518a".into(),
             expires_at: now,
+        }),
+    ]
+    .into_iter()
+    .chain(told())
+    .collect()
+}
+
+/// What others tell of conversations, and what they send that becomes none of them.
+fn told() -> Vec<Event> {
+    let now = DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").unwrap().to_utc();
+    let sha256 = || "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".to_owned();
+    let object = |name: &str| StoredObject { object: name.into(), bytes: 2_097_152, sha256: sha256() };
+    let body = r#"{"type": "post_call_transcription", "data":  {"status":"done"}}"#;
+    vec![
+        Event::ConversationClaimed(Claim {
+            conversation_id: id("conv_abc123"),
+            participant_id: id("RID001"),
+        }),
+        Event::ConversationReported(Report {
+            conversation_id: id("conv_abc123"),
+            participant_id: Some(id("RID001")),
+            source: Source::ElevenlabsWebhook,
+            kind: "post_call_transcription".into(),
+            reported_at: Some(now),
+            sha256: sha256(),
+            superseded: false,
+            turns: vec![Some(1), None, Some(2)],
+            payload: Payload::Json(RawJson::new(body.into()).unwrap()),
+        }),
+        Event::AudioStored(Recording {
+            conversation_id: id("conv_abc123"),
+            participant_id: Some(id("RID001")),
+            source: Source::ElevenlabsWebhook,
+            agent_id: Some("agent_1".into()),
+            reported_at: Some(now),
+            audio: object("audio/e3b0c442"),
+            media_type: "audio/mpeg".into(),
+        }),
+        Event::WebhookReceived(Unread {
+            source: Source::ElevenlabsWebhook,
+            kind: Some("voice_removed".into()),
+            reason: "its type is not known".into(),
+            sha256: sha256(),
+            bytes: 2_097_152,
+            received_at: now,
+            payload: Payload::Object(object("body/e3b0c442")),
+        }),
+        Event::WebhookRefused(Refusal {
+            source: Source::ConversationWebhook,
+            reason: "bad_signature".into(),
+            bytes: 0,
+            sha256: sha256(),
+            address: "192.0.2.7".into(),
         }),
     ]
 }
@@ -99,7 +162,9 @@ fn nothing_personal_is_in_subjects_ids_or_headers() {
         let envelope =
             Envelope::seal(event.subject(), EventId::random(), &event, &Origin::default(), now).unwrap();
         let outside = format!("{} {:?}", envelope.subject.as_str(), envelope.headers);
-        for personal in ["RID001", "conv_abc123", "msg_xyz789", "artery", "Ada", "London", "argon2"] {
+        for personal in
+            ["RID001", "conv_abc123", "msg_xyz789", "artery", "Ada", "London", "argon2", "192.0.2.7"]
+        {
             assert!(!outside.contains(personal), "{personal} in {outside}");
         }
     }

@@ -53,7 +53,7 @@ fn crates_depend_in_one_direction() {
 
 #[test]
 fn subjects_are_built_in_one_file() {
-    assert_eq!(holding(&ALL, &["\"evt.", "evt.{"]), paths(&["shared/src/subjects.rs"]));
+    assert_eq!(holding(&ALL, &["\"evt.", "evt.{", "\"$O.", "$O.{"]), paths(&["shared/src/subjects.rs"]));
 }
 
 #[test]
@@ -81,6 +81,38 @@ fn status_codes_appear_where_errors_become_problems() {
     let allowed = ["ingest/src/endpoints/messages.rs"];
     let found = holding(&SERVICES, &["StatusCode::"]);
     assert!(found.is_subset(&paths(&allowed)), "{found:?}");
+}
+
+/// Whatever else is served has gone through `routes!`, which wants a document.
+#[test]
+fn only_pages_are_served_undocumented() {
+    assert_eq!(
+        holding(&ALL, &[".route(", ".route_service(", ".nest_service("]),
+        // The one of CORS is of its tests.
+        paths(&["shared/src/http/cors.rs", "shared/src/http/openapi/pages.rs", "turnlog/src/console.rs"])
+    );
+}
+
+/// Two of one name would stand in the document as one.
+#[test]
+fn every_schema_has_a_name_of_its_own() {
+    let mut names = BTreeSet::new();
+    for (path, text) in ALL.iter().flat_map(|name| sources(name)) {
+        for schema in text
+            .split("#[derive(")
+            .skip(1)
+            .filter(|rest| rest.split_once(')').is_some_and(|(derived, _)| derived.contains("ToSchema")))
+        {
+            let named = ["as = ", "struct ", "enum "].iter().find_map(|before| {
+                let (head, rest) = schema.split_once(before)?;
+                let name = rest.split(|c: char| !c.is_alphanumeric()).next()?;
+                (!head.contains('{')).then(|| name.to_owned())
+            });
+            let name = named.unwrap();
+            assert!(names.insert(name.clone()), "{} has another schema called {name}", path.display());
+        }
+    }
+    assert!(names.contains("Problem") && names.contains("NewMessage"), "{names:?}");
 }
 
 #[test]

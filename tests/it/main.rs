@@ -4,15 +4,24 @@
 mod access;
 mod bad_input;
 mod contracts;
+mod conversation_webhook;
+mod conversations;
+mod edge;
 mod faults;
 mod feeds;
 mod health;
 mod hostile;
 mod house;
+mod objects;
+mod openapi;
+mod reconcile;
 mod retries;
 mod seeds;
 mod sync;
 mod up;
+mod vendor;
+mod vendors;
+mod webhooks;
 
 use chrono::Utc;
 use serde_json::{Value, json};

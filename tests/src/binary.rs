@@ -1,12 +1,13 @@
 //! The real program as a child.
 
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::guarded::Guarded;
-use crate::system::{API_KEY, JWT_SECRET, Parts};
+use crate::system::{API_KEY, JWT_SECRET, Parts, STANDARD_SECRET, WEBHOOK_SECRET};
 use crate::{Client, eventually, free_port};
 
 /// `turnlog serve ROLE` as a process of its own.
@@ -17,6 +18,35 @@ pub struct Binary {
     envs: Vec<(String, String)>,
     directory: TempDir,
     process: Option<Guarded>,
+}
+
+/// Starts a command of an operator with the settings of these parts, and `more`.
+pub fn command(parts: &Parts, arguments: &[&str], more: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(program());
+    // No `.env` and no `.turnlog` of whoever runs the tests.
+    command.args(arguments).current_dir(std::env::temp_dir());
+    command.envs(settings(parts)).envs(more.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The settings that name these parts.
+fn settings(parts: &Parts) -> Vec<(String, String)> {
+    let nats = &parts.nats;
+    let mut envs = vec![
+        ("NATS_URL".to_owned(), nats.urls[0].expose().to_owned()),
+        ("DATABASE_URL".to_owned(), parts.database_url.clone()),
+        ("JWT_SECRET".to_owned(), JWT_SECRET.to_owned()),
+        ("API_SECRET_KEY".to_owned(), API_KEY.to_owned()),
+        ("LOGIN_MODE".to_owned(), "open".to_owned()),
+        ("ELEVENLABS_WEBHOOK_SECRET".to_owned(), WEBHOOK_SECRET.to_owned()),
+        ("WEBHOOK_SECRET".to_owned(), STANDARD_SECRET.to_owned()),
+    ];
+    if let (Some(user), Some(password)) = (&nats.user, &nats.password) {
+        envs.push(("NATS_USER".to_owned(), user.clone()));
+        envs.push(("NATS_PASSWORD".to_owned(), password.expose().to_owned()));
+    }
+    envs
 }
 
 /// Where the program was built: beside this test, or where `TURNLOG_BIN` says.
@@ -34,19 +64,8 @@ impl Binary {
     /// Starts a role on a free port and waits until it is live.
     pub async fn serve(role: &str, parts: &Parts) -> Self {
         let listen = format!("127.0.0.1:{}", free_port());
-        let nats = &parts.nats;
-        let mut envs = vec![
-            ("LISTEN".to_owned(), listen.clone()),
-            ("NATS_URL".to_owned(), nats.urls[0].expose().to_owned()),
-            ("DATABASE_URL".to_owned(), parts.database_url.clone()),
-            ("JWT_SECRET".to_owned(), JWT_SECRET.to_owned()),
-            ("API_SECRET_KEY".to_owned(), API_KEY.to_owned()),
-            ("LOGIN_MODE".to_owned(), "open".to_owned()),
-        ];
-        if let (Some(user), Some(password)) = (&nats.user, &nats.password) {
-            envs.push(("NATS_USER".to_owned(), user.clone()));
-            envs.push(("NATS_PASSWORD".to_owned(), password.expose().to_owned()));
-        }
+        let mut envs = settings(parts);
+        envs.push(("LISTEN".to_owned(), listen.clone()));
         let (client, directory) = (Client::new(&format!("http://{listen}")), TempDir::new().unwrap());
         let mut binary = Self { client, role: role.to_owned(), envs, directory, process: None };
         binary.restart().await;

@@ -2,6 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use shared::http::client;
 
 use crate::Feed;
 
@@ -24,7 +25,7 @@ pub struct Reply {
 
 impl Client {
     pub fn new(base: &str) -> Self {
-        Self { base: base.to_owned(), credential: None, http: reqwest::Client::new() }
+        Self { base: base.to_owned(), credential: None, http: client::local().build().unwrap() }
     }
 
     /// The same caller with another credential.

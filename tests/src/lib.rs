@@ -7,21 +7,24 @@ mod client;
 mod guarded;
 mod nats;
 mod postgres;
+mod python;
 mod sse;
 mod system;
 mod up;
+pub mod vendor;
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-pub use binary::Binary;
+pub use binary::{Binary, command};
 pub use client::{Client, Reply, encode};
 pub use nats::{Nats, account};
 pub use postgres::{Postgres, database};
+pub use python::{python, run_python};
 pub use sse::{Feed, Frame};
-pub use system::{API_KEY, JWT_SECRET, Parts, System};
+pub use system::{API_KEY, JWT_SECRET, Parts, STANDARD_SECRET, System, WEBHOOK_SECRET, per_minute};
 pub use up::{Up, operate};
 
 /// How long a condition may take to come true: generous, because it is only waited out by a failure.
@@ -44,11 +47,20 @@ pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
+/// A file of `tests/fixtures/`, byte for byte.
+pub fn fixture(name: &str) -> String {
+    std::fs::read_to_string(root().join("tests/fixtures").join(name)).unwrap()
+}
+
+/// Where the set-up puts what it fetches.
+pub(crate) fn tools() -> PathBuf {
+    std::env::var_os("TURNLOG_TOOLS").map_or_else(|| root().join(".tools"), PathBuf::from)
+}
+
 /// A program of the set-up: from `.tools/bin`, from PATH, or where Debian keeps Postgres.
 pub(crate) fn tool(name: &str) -> PathBuf {
-    let tools = std::env::var_os("TURNLOG_TOOLS").map_or_else(|| root().join(".tools"), PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut places = vec![tools.join("bin")];
+    let mut places = vec![tools().join("bin")];
     places.extend(std::env::split_paths(&path));
     for version in (15..=20).rev() {
         places.push(format!("/usr/lib/postgresql/{version}/bin").into());

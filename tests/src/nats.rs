@@ -78,6 +78,23 @@ impl Nats {
         self.server.as_ref().unwrap().signal(Signal::SIGCONT);
     }
 
+    /// Whether these bytes stand anywhere in its files.
+    pub fn stored(&self, bytes: &[u8]) -> bool {
+        let mut places = vec![self.directory.join("store")];
+        while let Some(place) = places.pop() {
+            // A file may go away meanwhile.
+            if place.is_dir() {
+                let entries = std::fs::read_dir(&place).into_iter().flatten().flatten();
+                places.extend(entries.map(|entry| entry.path()));
+            } else if std::fs::read(&place)
+                .is_ok_and(|file| file.windows(bytes.len()).any(|part| part == bytes))
+            {
+                return true;
+            }
+        }
+        false
+    }
+
     /// How to connect.
     pub fn settings(&self) -> NatsSettings {
         settings(format!("nats://127.0.0.1:{}", self.port), None)

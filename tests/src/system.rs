@@ -1,12 +1,16 @@
 //! The three services in this process, on port 0, with parts of their own.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use ingest::{IngestSettings, LoginMode};
+use ingest::reconcile::ReconcileSettings;
+use ingest::vendor::VendorSettings;
+use ingest::{IngestSettings, LoginMode, WebhookSettings};
 use projector::ProjectorSettings;
+use serde_json::Value;
 use shared::config::{AuthSettings, DatabaseSettings, NatsSettings, Secret};
 use shared::health::Health;
-use shared::http::{self, AnyError, Lifecycle, Service};
+use shared::http::{self, AnyError, Edge, Lifecycle, Service};
 use shared::limits;
 use shared::log::Log;
 use shared::telemetry;
@@ -19,6 +23,10 @@ use crate::{Client, account, database, eventually};
 
 /// A service's key in every test.
 pub const API_KEY: &str = "test-api-key-of-a-service";
+/// The secret of ElevenLabs' webhooks in every test.
+pub const WEBHOOK_SECRET: &str = "wsec_test_secret_of_webhooks";
+/// The secret of conversation webhooks in every test.
+pub const STANDARD_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// The secret of tokens in every test.
 pub const JWT_SECRET: &str = "test secret of tokens, long enough for HS256";
 
@@ -28,7 +36,21 @@ pub struct Parts {
     pub nats: NatsSettings,
     pub database_url: String,
     pub login_mode: LoginMode,
+    /// How callers are treated.
+    pub edge: Edge,
+    /// Keys of services, beside the one of every test.
+    pub more_keys: Vec<&'static str>,
+    /// Logins a minute from one address.
+    pub logins_per_address: u32,
+    /// Conversation webhooks a minute from one address.
+    pub webhooks_per_address: u32,
+    /// Who signs webhooks, and how long and large they may be.
+    pub webhooks: WebhookSettings,
     pub heartbeat: Duration,
+    /// The API of the vendor; none unless a test sets it.
+    pub vendor: Option<VendorSettings>,
+    /// How its list is compared with the log; never unless a test sets it.
+    pub reconcile: ReconcileSettings,
     pub ingest: bool,
     pub projector: bool,
     pub streamer: bool,
@@ -47,7 +69,14 @@ impl Parts {
             nats,
             database_url,
             login_mode: LoginMode::Open,
+            edge: Edge { requests_per_key: per_minute(100_000), ..Edge::default() },
+            more_keys: Vec::new(),
+            logins_per_address: 100_000,
+            webhooks_per_address: 100_000,
+            webhooks: webhooks(),
             heartbeat,
+            vendor: None,
+            reconcile: ReconcileSettings { every: None, ..ReconcileSettings::default() },
             ingest: true,
             projector: true,
             streamer: true,
@@ -64,7 +93,7 @@ impl Parts {
             jwt_secret: Secret::new(JWT_SECRET),
             issuer: "turnlog".into(),
             audience: "turnlog".into(),
-            api_keys: vec![Secret::new(API_KEY)],
+            api_keys: [API_KEY].iter().chain(&self.more_keys).map(|key| Secret::new(*key)).collect(),
         }
     }
 
@@ -74,10 +103,14 @@ impl Parts {
             auth: self.auth(),
             login_mode: self.login_mode,
             token_ttl: Duration::from_secs(3600),
-            logins_per_address: 100_000,
-            logins_per_id: 100,
+            logins_per_address: per_minute(self.logins_per_address),
+            logins_per_id: per_minute(100),
+            webhooks_per_address: per_minute(self.webhooks_per_address),
             max_content_bytes: limits::DEFAULT_CONTENT_BYTES,
             max_body_bytes: limits::DEFAULT_BODY_BYTES,
+            vendor: self.vendor.clone(),
+            webhooks: self.webhooks.clone(),
+            reconcile: self.reconcile.clone(),
         }
     }
 
@@ -87,6 +120,11 @@ impl Parts {
 
     /// Starts the services.
     pub async fn start(&self) -> System {
+        // On the heap: three services that start are a large future.
+        Box::pin(self.begin()).await
+    }
+
+    async fn begin(&self) -> System {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (health, lifecycle) = (Health::default(), Lifecycle::default());
@@ -94,8 +132,9 @@ impl Parts {
         let services = self.services(&health, &lifecycle).await.unwrap();
         let log = Log::open(&self.nats, "health").await.unwrap();
         let watch = health.clone().watch(log);
-        let run = http::run(listener, None, services, health, lifecycle.clone());
+        let (edge, stop) = (self.edge.clone(), lifecycle.clone());
         let serving = tokio::spawn(async move {
+            let run = http::run(listener, None, services, health, stop, &edge);
             tokio::select! {
                 served = run => served,
                 () = watch => Err("the watch ended".into()),
@@ -107,7 +146,9 @@ impl Parts {
     async fn services(&self, health: &Health, lifecycle: &Lifecycle) -> Result<Vec<Service>, AnyError> {
         let mut services = Vec::new();
         if self.ingest {
-            services.push(ingest::start(self.ingest_settings(), health, lifecycle.clone()).await?);
+            // On the heap: starting it is a large future.
+            let starting = Box::pin(ingest::start(self.ingest_settings(), health, lifecycle.clone()));
+            services.push(starting.await?);
         }
         if self.projector {
             let settings = ProjectorSettings { nats: self.nats.clone(), database: self.database() };
@@ -120,6 +161,17 @@ impl Parts {
         }
         Ok(services)
     }
+}
+
+fn webhooks() -> WebhookSettings {
+    let secrets = vec![Secret::new(WEBHOOK_SECRET)];
+    let conversation_secrets = vec![Secret::new(STANDARD_SECRET)];
+    WebhookSettings { secrets, conversation_secrets, ..WebhookSettings::default() }
+}
+
+/// A limit of requests a minute.
+pub fn per_minute(limit: u32) -> NonZeroU32 {
+    NonZeroU32::new(limit).unwrap()
 }
 
 /// Running services.
@@ -161,6 +213,14 @@ impl System {
     /// A connection to the read tables with the owner's rights.
     pub async fn tables(&self) -> PgConnection {
         PgConnection::connect(&self.parts.database_url).await.unwrap()
+    }
+
+    /// The rows of a query over the read tables, as a list of objects.
+    pub async fn rows(&self, query: &str) -> Vec<Value> {
+        let query = format!("SELECT coalesce(json_agg(found), '[]')::text FROM ({query}) AS found");
+        let query = sqlx::query_scalar(sqlx::AssertSqlSafe(query));
+        let text: String = query.fetch_one(&mut self.tables().await).await.unwrap();
+        serde_json::from_str(&text).unwrap()
     }
 
     /// Waits until the read tables have reached this sequence.

@@ -21,7 +21,12 @@ pub struct Up {
 impl Up {
     /// Starts it on a data directory and a free port, and waits until it is ready.
     pub async fn start(data_dir: &Path) -> Self {
-        let mut up = Self { child: spawn(data_dir), data_dir: data_dir.to_owned() };
+        Self::start_with(data_dir, &[]).await
+    }
+
+    /// The same with settings of the operator's.
+    pub async fn start_with(data_dir: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut up = Self { child: spawn(data_dir, settings), data_dir: data_dir.to_owned() };
         let pid = u64::from(up.child.id());
         eventually("turnlog up is ready", || {
             let ended = up.child.try_wait().unwrap();
@@ -72,7 +77,8 @@ impl Up {
         serde_json::from_str(&fs::read_to_string(self.data_dir.join("up.json")).ok()?).ok()
     }
 
-    fn log(&self) -> String {
+    /// What it printed and logged.
+    pub fn log(&self) -> String {
         fs::read_to_string(log_of(&self.data_dir)).unwrap_or_default()
     }
 }
@@ -90,7 +96,7 @@ pub fn operate(data_dir: &Path, arguments: &[&str]) -> std::process::Output {
     command.stdin(Stdio::null()).output().unwrap()
 }
 
-fn spawn(data_dir: &Path) -> Child {
+fn spawn(data_dir: &Path, settings: &[(&str, &str)]) -> Child {
     let log = File::create(log_of(data_dir)).unwrap();
     let tools = std::env::var_os("TURNLOG_TOOLS").map_or_else(|| root().join(".tools"), PathBuf::from);
     Command::new(program())
@@ -99,6 +105,7 @@ fn spawn(data_dir: &Path) -> Child {
         .env("TURNLOG_TOOLS", tools)
         .env_remove("NATS_URL")
         .env_remove("DATABASE_URL")
+        .envs(settings.iter().copied())
         // No `.env` of whoever runs the tests.
         .current_dir(data_dir.parent().unwrap())
         .stdin(Stdio::null())

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{demo, health, migrate, parked, serve, status, tail, token};
+use crate::commands::{demo, health, migrate, parked, reconcile, serve, status, tail, token};
 use crate::failure::Failure;
 use crate::up;
 
@@ -33,6 +33,8 @@ enum Command {
     Tail(tail::TailArgs),
     /// Lists, shows, retries and drops events that could not be folded
     Parked(parked::ParkedArgs),
+    /// Fetches conversations from ElevenLabs that the log does not have
+    Reconcile(reconcile::ReconcileArgs),
     /// Sends a conversation to a running turnlog up and shows its way to log, table and feed
     Demo(demo::DemoArgs),
     /// Asks a running service whether it is ready: the health check of a container
@@ -50,6 +52,7 @@ impl Cli {
             Command::Status(args) => Box::pin(status::run(args)).await,
             Command::Tail(args) => Box::pin(tail::run(args)).await,
             Command::Parked(args) => Box::pin(parked::run(args)).await,
+            Command::Reconcile(args) => Box::pin(reconcile::run(args)).await,
             Command::Demo(args) => Box::pin(demo::run(args)).await,
             Command::Health(args) => Box::pin(health::run(args)).await,
         }

@@ -4,6 +4,7 @@ pub(crate) mod demo;
 pub(crate) mod health;
 pub(crate) mod migrate;
 pub(crate) mod parked;
+pub(crate) mod reconcile;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod tail;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use shared::config::NatsSettings;
 use shared::log::Log;
+use shared::objects::Objects;
 
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -29,4 +31,10 @@ pub(crate) async fn open_log(environment: &Environment) -> Result<Log, Failure> 
             "NATS at NATS_URL did not answer within {PATIENCE:?}: check that it runs and that the credentials are right"
         ))),
     }
+}
+
+/// The object store that the settings name.
+pub(crate) async fn open_objects(environment: &Environment) -> Result<Objects, Failure> {
+    let nats = environment.read(NatsSettings::from_env)?;
+    Objects::open(&nats, "operator objects").await.map_err(|error| Failure::new(error.to_string()))
 }

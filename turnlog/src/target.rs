@@ -39,6 +39,8 @@ impl Target {
             environment.replace("DATABASE_URL", Some(instance.database_url));
             environment.replace("JWT_SECRET", Some(instance.jwt_secret));
             environment.replace("API_SECRET_KEY", Some(instance.api_key));
+            environment.replace("WEBHOOK_SECRET", Some(instance.webhook_secret));
+            environment.replace("ELEVENLABS_WEBHOOK_SECRET", Some(instance.elevenlabs_webhook_secret));
         }
         Ok(environment)
     }

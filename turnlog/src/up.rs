@@ -101,6 +101,12 @@ async fn prepare(
     environment.assume("API_SECRET_KEY", &secrets.api_key);
     environment.assume("WEBHOOK_SECRET", &secrets.webhook_secret);
     environment.assume("ELEVENLABS_WEBHOOK_SECRET", &secrets.elevenlabs_webhook_secret);
+    if environment.get("SPOOL_DIR").is_none() {
+        // A setting is text; a folder whose name is none leaves the system's directory in place.
+        if let Some(folder) = dir.folder("spool")?.to_str() {
+            environment.assume("SPOOL_DIR", folder);
+        }
+    }
     if environment.get("NATS_URL").is_none() {
         let url = servers.start_nats(dir, &secrets).await?;
         environment.replace("NATS_URL", Some(url));
@@ -122,7 +128,7 @@ async fn announce(dir: &DataDir, instance: &Instance) -> Failure {
     let published = async {
         announce::ready(instance).await?;
         instance.publish(dir.path())?;
-        announce::print(instance)
+        announce::print(instance, dir.path())
     };
     match published.await {
         Ok(()) => std::future::pending().await,

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
 use super::connection::{Connection, Response};
-use super::request::{Post, Sender};
+use super::request::Requests;
 use crate::cpu::Meter;
 use crate::error::{Error, Result};
 use crate::report::{Latency, LoadRun, histogram};
@@ -30,8 +30,6 @@ pub struct Load {
     pub connections: usize,
     /// Conversations in all; at least one a connection, which takes its own in turn.
     pub conversations: usize,
-    /// Bytes of a message's content.
-    pub content_bytes: usize,
     /// How long to send before it counts.
     pub warm_up: Duration,
     /// How long to count.
@@ -55,11 +53,15 @@ struct Window {
     until: Instant,
 }
 
-/// Runs the load with one sender a connection, and notes what `programs` use of the processor meanwhile.
+/// Runs the load with one kind of requests a connection, and notes what `programs` use of the processor meanwhile.
 ///
 /// # Errors
 /// When a connection cannot be opened at all; what goes wrong later is counted instead.
-pub async fn run(load: &Load, senders: &[Sender], programs: &[(&'static str, u32)]) -> Result<LoadRun> {
+pub async fn run(
+    load: &Load,
+    requests: Vec<impl Requests + 'static>,
+    programs: &[(&'static str, u32)],
+) -> Result<LoadRun> {
     let tally = Rc::new(RefCell::new(Tally::new()));
     let mut connections = Vec::with_capacity(load.connections);
     for _ in 0..load.connections {
@@ -68,10 +70,9 @@ pub async fn run(load: &Load, senders: &[Sender], programs: &[(&'static str, u32
     let from = Instant::now() + load.warm_up;
     let window = Window { from, until: from + load.measured };
     let mut tasks = JoinSet::new();
-    for (index, (connection, sender)) in connections.into_iter().zip(senders.iter().cycle()).enumerate() {
-        let post = Post::new(sender, load.content_bytes);
+    for (index, (connection, requests)) in connections.into_iter().zip(requests).enumerate() {
         let share = Share { index: index as u64, load: load.clone(), window };
-        tasks.spawn_local(share.send(connection, post, Rc::clone(&tally)));
+        tasks.spawn_local(share.send(connection, requests, Rc::clone(&tally)));
     }
     sleep_until(window.from.into()).await;
     let meter = Meter::start(programs);
@@ -91,7 +92,7 @@ struct Share {
 }
 
 impl Share {
-    async fn send(self, mut connection: Connection, mut post: Post, tally: Rc<RefCell<Tally>>) {
+    async fn send(self, mut connection: Connection, mut requests: impl Requests, tally: Rc<RefCell<Tally>>) {
         let of = self.load.connections as u64;
         let own = (self.load.conversations as u64 / of).max(1);
         let mut count = 0;
@@ -104,7 +105,7 @@ impl Share {
             let message = self.index + count * of;
             count += 1;
             tally.borrow_mut().unanswered += 1;
-            let answer = connection.exchange(post.patched(conversation, message)).await;
+            let answer = connection.exchange(requests.request(conversation, message)).await;
             let broke = answer.is_err();
             tally.borrow_mut().answered(answer, sent, self.window);
             if broke {
@@ -177,10 +178,11 @@ impl Tally {
     }
 }
 
-/// The number after `"message_id":` in a reply.
+/// The number after `"message_id":` in a reply, or in a `"webhookId"`.
 fn message_id(body: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(body).ok()?;
-    let rest = text.split_once("\"message_id\":")?.1.trim_start();
+    let (_, rest) = text.split_once("\"message_id\":").or_else(|| text.split_once("\"webhook_"))?;
+    let rest = rest.trim_start();
     let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     rest[..end].parse().ok()
 }
@@ -194,6 +196,7 @@ mod tests {
         assert_eq!(message_id(br#"{"success": true, "message_id": 12, "timestamp":"x"}"#), Some(12));
         assert_eq!(message_id(br#"{"message_id":7}"#), Some(7));
         assert_eq!(message_id(br#"{"message_id":"x"}"#), None);
+        assert_eq!(message_id(br#"{"success":true,"webhookId":"webhook_31"}"#), Some(31));
     }
 
     #[test]

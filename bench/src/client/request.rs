@@ -18,6 +18,12 @@ pub struct Sender {
     pub token: String,
 }
 
+/// Requests of one connection.
+pub trait Requests {
+    /// The request for message number `message` of conversation number `conversation`.
+    fn request(&mut self, conversation: u64, message: u64) -> &[u8];
+}
+
 /// A `POST /api/v1/chat/message` ready to be written.
 pub struct Post {
     bytes: Vec<u8>,
@@ -54,9 +60,15 @@ impl Post {
         let message_at = at(&message, MESSAGE_DIGITS);
         Self { bytes: [head, body].concat().into_bytes(), conversation_at, message_at }
     }
+}
 
-    /// The request for message number `message` of conversation number `conversation`.
-    pub fn patched(&mut self, conversation: u64, message: u64) -> &[u8] {
+/// One for each connection, with the senders in turn.
+pub fn posts(senders: &[Sender], connections: usize, content_bytes: usize) -> Vec<Post> {
+    senders.iter().cycle().take(connections).map(|sender| Post::new(sender, content_bytes)).collect()
+}
+
+impl Requests for Post {
+    fn request(&mut self, conversation: u64, message: u64) -> &[u8] {
         digits(&mut self.bytes[self.conversation_at..][..CONVERSATION_DIGITS], conversation);
         digits(&mut self.bytes[self.message_at..][..MESSAGE_DIGITS], message);
         &self.bytes
@@ -80,7 +92,7 @@ pub fn content(bytes: usize) -> String {
     TALK.chars().cycle().take(bytes).collect()
 }
 
-fn digits(slot: &mut [u8], mut number: u64) {
+pub(super) fn digits(slot: &mut [u8], mut number: u64) {
     for digit in slot.iter_mut().rev() {
         *digit = b'0' + (number % 10) as u8;
         number /= 10;
@@ -94,7 +106,7 @@ mod tests {
     #[test]
     fn a_patched_request_is_whole_and_names_what_it_was_told() {
         let sender = Sender { research_id: "RID1".into(), token: "t".into() };
-        let text = String::from_utf8(Post::new(&sender, 30).patched(7, 123).to_vec()).unwrap();
+        let text = String::from_utf8(Post::new(&sender, 30).request(7, 123).to_vec()).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let json: serde_json::Value = serde_json::from_str(body).unwrap();
         assert!(

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{FeedRow, FeedRun, Latency, LoadRow, LoadRun, ProjectRow, Report, Section, median};
+use super::{
+    FeedRow, FeedRun, Latency, ListRow, LoadRow, LoadRun, MemoryRow, ProjectRow, Report, Section, median,
+};
 
 /// One of the latencies of a run.
 type OfFeed = fn(&FeedRun) -> Latency;
@@ -18,6 +20,9 @@ pub fn render(report: &Report) -> String {
     section(&mut text, "The seeds' own design", report.peers.as_ref(), load_table);
     section(&mut text, "Messages/s projected", report.project.as_ref(), project_table);
     section(&mut text, "Post to feed", report.feed.as_ref(), feed_table);
+    section(&mut text, "Pages of a list", report.list.as_ref(), list_table);
+    section(&mut text, "Acknowledged webhooks/s", report.webhooks.as_ref(), load_table);
+    section(&mut text, "Memory while large webhooks arrive", report.webhook_memory.as_ref(), memory_table);
     text
 }
 
@@ -68,6 +73,29 @@ fn project_table(rows: &[ProjectRow]) -> String {
     text
 }
 
+fn memory_table(rows: &[MemoryRow]) -> String {
+    let mut text = String::from(
+        "| system | webhooks at once | MB each | idle MB | peak MB | MB over idle | seconds | not 200 |\n",
+    );
+    text += "|---|---:|---:|---:|---:|---:|---:|---:|\n";
+    for row in rows {
+        let of = |value: fn(&super::MemoryRun) -> f64| spread(row.runs.iter().map(value));
+        let _infallible = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {:.1} | {} |",
+            row.system,
+            row.webhooks,
+            row.bytes / (1024 * 1024),
+            of(|run| run.idle_mb),
+            of(|run| run.peak_mb),
+            of(|run| run.peak_mb - run.idle_mb),
+            median(row.runs.iter().map(|run| run.seconds)),
+            row.runs.iter().map(|run| run.not_200).sum::<u64>(),
+        );
+    }
+    text
+}
+
 fn feed_table(rows: &[FeedRow]) -> String {
     let mut text = String::from(
         "| system | stored when | posts/s | what | p50 ms | p90 ms | p99 ms | max ms | seen |\n",
@@ -92,6 +120,19 @@ fn feed_table(rows: &[FeedRow]) -> String {
                 row.system, row.durability, row.rate
             );
         }
+    }
+    text
+}
+
+fn list_table(rows: &[ListRow]) -> String {
+    let mut text = String::from("| list | conversations | page | asked for | p50 ms | p99 ms | max ms |\n");
+    text += "|---|---:|---:|---|---:|---:|---:|\n";
+    for row in rows {
+        let of = |value: fn(Latency) -> f64| quantile(row.runs.iter().copied(), value);
+        let quantiles = [of(|l| l.p50_ms), of(|l| l.p99_ms), of(|l| l.max_ms)].join(" | ");
+        let (conversations, page) = (thousands(row.conversations as f64), thousands(row.page as f64));
+        let _infallible =
+            writeln!(text, "| {} | {conversations} | {page} | {} | {quantiles} |", row.list, row.how);
     }
     text
 }

@@ -12,7 +12,7 @@ use tokio::time::{sleep_until, timeout};
 
 use super::section;
 use crate::client::connection::Connection;
-use crate::client::request::{Post, Sender, conversation_id};
+use crate::client::request::{Post, Requests, Sender, conversation_id};
 use crate::client::sse::{Feed, Frame};
 use crate::error::{Error, Result};
 use crate::options::Options;
@@ -99,7 +99,7 @@ async fn one(place: &Place, options: &Options, postgres: &mut Postgres, sync: Sy
 async fn open_feed(address: SocketAddr, sender: &Sender, content_bytes: usize) -> Result<Feed> {
     let mut connection = Connection::open(address).await?;
     let mut post = Post::new(sender, content_bytes);
-    let answer = connection.exchange(post.patched(0, 0)).await?;
+    let answer = connection.exchange(post.request(0, 0)).await?;
     if answer.status != 200 {
         return Err(Error::Answer(format!("the first post: {}", String::from_utf8_lossy(answer.body))));
     }
@@ -162,7 +162,7 @@ async fn post_on_time(
     for (number, at) in due {
         sleep_until(at.into()).await;
         times.borrow_mut().sent[number] = Some(Instant::now());
-        let answer = connection.exchange(post.patched(0, number as u64)).await?;
+        let answer = connection.exchange(post.request(0, number as u64)).await?;
         let replied = Instant::now();
         if answer.status != 200 {
             return Err(Error::Answer(format!(

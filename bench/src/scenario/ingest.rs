@@ -2,7 +2,7 @@
 
 use super::{announce, load_words, section};
 use crate::client::load::{self, Load};
-use crate::client::request::Sender;
+use crate::client::request::{Sender, posts};
 use crate::error::Result;
 use crate::options::{Options, Role};
 use crate::place::Place;
@@ -59,12 +59,11 @@ async fn one(
         address: turnlog.address(),
         connections,
         conversations: options.conversations,
-        content_bytes: options.content_bytes,
         warm_up: options.warming_up(),
         measured: options.measured(),
     };
     let programs = [turnlog.process(), nats.process(), postgres.process()];
-    let run = load::run(&load, senders, &programs).await?;
+    let run = load::run(&load, posts(senders, connections, options.content_bytes), &programs).await?;
     turnlog.still_runs()?;
     Ok(run)
 }

@@ -2,6 +2,7 @@
 
 use super::{announce, load_words, section};
 use crate::client::load::{self, Load};
+use crate::client::request::posts;
 use crate::error::Result;
 use crate::options::Options;
 use crate::place::Place;
@@ -44,9 +45,9 @@ async fn one(options: &Options, peer: &FastApi, postgres: &Postgres, connections
         address: peer.address(),
         connections,
         conversations: options.conversations,
-        content_bytes: options.content_bytes,
         warm_up: options.warming_up(),
         measured: options.measured(),
     };
-    load::run(&load, &senders, &[peer.process(), postgres.process()]).await
+    let posts = posts(&senders, connections, options.content_bytes);
+    load::run(&load, posts, &[peer.process(), postgres.process()]).await
 }

@@ -13,6 +13,11 @@ use crate::process::{Program, free_address, run};
 
 /// The secret that tokens are signed with: any that is long enough.
 const JWT_SECRET: &str = "bench-secret-bench-secret-bench-secret";
+/// The secret that ElevenLabs' webhooks are signed with.
+pub const ELEVENLABS_SECRET: &str = "wsec_bench_secret";
+
+/// A service's key: any that no service has by chance.
+pub const API_KEY: &str = "bench-key-of-a-service";
 
 /// Where a program finds its log and its tables.
 pub struct Stores {
@@ -108,8 +113,10 @@ fn command(place: &Place, stores: &Stores, dir: &TempDir) -> Command {
         ("NATS_URL", stores.nats.as_str()),
         ("DATABASE_URL", stores.database.as_str()),
         ("JWT_SECRET", JWT_SECRET),
-        ("API_SECRET_KEY", JWT_SECRET),
-        ("WEBHOOK_SECRET", JWT_SECRET),
+        ("API_SECRET_KEY", API_KEY),
+        // What is measured is not how much is allowed.
+        ("RATE_LIMIT_API_PER_MIN", "100000000"),
+        ("ELEVENLABS_WEBHOOK_SECRET", ELEVENLABS_SECRET),
         ("LOGIN_MODE", "open"),
     ]);
     command

@@ -9,12 +9,14 @@ use moka::future::Cache;
 use shared::log::{Log, LogError};
 use shared::subjects::Subject;
 
-use super::Receipt;
 use super::plan::Planned;
+use super::{Job, Receipt};
 use crate::state::State;
 
-/// Bytes that cached aggregates may take, by their own estimate.
-const CACHE_BYTES: u64 = 128 * 1024 * 1024;
+/// Bytes that cached aggregates may take, by their own estimate: what was said in some thousands of conversations.
+const CACHE_BYTES: u64 = 256 * 1024 * 1024;
+/// How long an aggregate is kept that nobody asks for: calls are over by then.
+const CACHE_IDLE: Duration = Duration::from_secs(30 * 60);
 /// Pause between tries to read an aggregate while the log is away.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
@@ -65,7 +67,7 @@ impl Aggregate {
             folded.last_sequence = entry.sequence;
             folded.found.insert(entry.event_id().to_owned(), entry.sequence);
             match entry.decode() {
-                Ok(event) => folded.state.fold(&event, entry.sequence),
+                Ok(event) => folded.state.fold(event, entry.sequence),
                 // The projector parks it. For deciding it counts as a move of the aggregate and nothing else.
                 Err(error) => tracing::warn!(sequence = entry.sequence, %error, "an event cannot be folded"),
             }
@@ -88,7 +90,9 @@ impl Aggregates {
         let weigher = |_: &String, aggregate: &Arc<Aggregate>| {
             u32::try_from(lock(aggregate).weight()).unwrap_or(u32::MAX)
         };
-        Self { log, cache: Cache::builder().max_capacity(CACHE_BYTES).weigher(weigher).build() }
+        let cache =
+            Cache::builder().max_capacity(CACHE_BYTES).weigher(weigher).time_to_idle(CACHE_IDLE).build();
+        Self { log, cache }
     }
 
     pub(super) fn log(&self) -> &Log {
@@ -121,15 +125,19 @@ impl Aggregates {
         }
     }
 
-    /// Folds an event that was just stored and answers its caller.
-    pub(super) fn stored(&self, planned: Planned, sequence: u64) {
-        let Planned { job, event, first, .. } = planned;
+    /// Folds the events that were just stored, the last one at `sequence`, and answers their caller; gives the job back
+    /// when there is more of it.
+    pub(super) fn stored(&self, planned: Planned, sequence: u64) -> Option<Job> {
+        let Planned { job, events, first, more } = planned;
         let grown = {
             let folded = &mut *lock(&job.aggregate);
-            if sequence > folded.last_sequence {
-                folded.state.fold(&event, sequence);
-                folded.last_sequence = sequence;
-                folded.found.clear();
+            let before = sequence - events.len() as u64;
+            for (event, sequence) in events.into_iter().zip(before + 1..) {
+                if sequence > folded.last_sequence {
+                    folded.state.fold(event, sequence);
+                    folded.last_sequence = sequence;
+                    folded.found.clear();
+                }
             }
             let weight = folded.weight();
             let grown = weight > 2 * folded.weighed.max(1_024);
@@ -141,7 +149,11 @@ impl Aggregates {
         if grown {
             self.weigh_again(&job.subject, &job.aggregate);
         }
+        if more {
+            return Some(job);
+        }
         job.answer(Ok(Receipt { first: first.unwrap_or(sequence), sequence }));
+        None
     }
 
     /// The cache weighs what is put in, not what grows inside: an aggregate that doubled is put in again.

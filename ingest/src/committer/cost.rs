@@ -62,6 +62,9 @@ impl Costs {
         if singles || pending.len() < 2 {
             return Mode::Singles { most: MOST_SINGLES };
         }
+        if pending.iter().any(|job| job.command.makes_several()) {
+            return Mode::Batch;
+        }
         self.choose_for(pending.len(), most_of_one(pending))
     }
 

@@ -12,13 +12,15 @@ use super::cost::Mode;
 use super::{Failure, Job, Naming, Receipt};
 use crate::command::{Command, Key};
 use crate::decide::{Decision, decide};
-use crate::state::Known;
+use crate::state::Turn;
 
-/// A command with the event that was decided for it.
+/// A command with the events that were decided for it.
 pub(super) struct Planned {
     pub(super) job: Job,
-    pub(super) event: Event,
+    pub(super) events: Vec<Event>,
     pub(super) first: Option<u64>,
+    /// The command is to be decided again once these are stored.
+    pub(super) more: bool,
 }
 
 /// The next commit.
@@ -27,6 +29,8 @@ pub(super) struct Plan {
     planned: Vec<Planned>,
     envelopes: Vec<Envelope>,
     bytes: usize,
+    /// A command made several events: they go as one batch.
+    group: bool,
 }
 
 /// What the plan holds for one aggregate so far.
@@ -50,10 +54,11 @@ impl Plan {
         let mut plan = Self::default();
         let mut touched: HashMap<String, Touched> = HashMap::new();
         for job in std::mem::take(pending) {
-            let full = plan.planned.len() >= most || plan.bytes >= MAX_BATCH_BYTES;
+            let alone = plan.group && mode != Mode::Batch;
+            let full = plan.envelopes.len() >= most || plan.bytes >= MAX_BATCH_BYTES || alone;
             let touched = touched.entry(job.subject.as_str().to_owned()).or_default();
             touched.closed |= full;
-            match plan.consider(job, touched) {
+            match plan.consider(job, touched, mode) {
                 Some(job) => pending.push_back(job),
                 None => touched.closed |= touched.recorded > 0 && mode != Mode::Batch,
             }
@@ -62,7 +67,7 @@ impl Plan {
     }
 
     /// Answers, plans, or gives the job back to wait.
-    fn consider(&mut self, job: Job, touched: &mut Touched) -> Option<Job> {
+    fn consider(&mut self, job: Job, touched: &mut Touched, mode: Mode) -> Option<Job> {
         if touched.closed {
             return Some(job);
         }
@@ -73,25 +78,31 @@ impl Plan {
             touched.closed = true;
             return Some(job);
         }
-        let known = key.and_then(|key| folded.state.conversation.known.get(&key));
+        let known = key.and_then(|key| folded.state.conversation.find(key));
         let version = known.map_or(0, |known| known.versions.len() as u64);
         let id = job.event_id(version);
         if let Some(sequence) = folded.found.get(id.as_str()).copied() {
             // An earlier try of this very event had been stored after all.
-            let first = known.map_or(sequence, Known::first);
+            let first = known.map_or(sequence, Turn::first);
             job.answer(Ok(Receipt { first, sequence }));
             return None;
         }
         match decide(&job.command, &folded.state, touched.recorded, folded.last_sequence) {
             Err(refusal) => job.answer(Err(Failure::Refused(refusal))),
             Ok(Decision::Already { first, sequence }) => job.answer(Ok(Receipt { first, sequence })),
-            Ok(Decision::Append { event, first }) => {
+            Ok(Decision::Append { events, first, more }) => {
+                if !self.fits(events.len(), mode) {
+                    touched.closed = true;
+                    return Some(job);
+                }
                 let expected = (touched.recorded == 0).then_some(folded.last_sequence);
-                match job.seal(id, &event, expected) {
-                    Ok(envelope) => {
-                        self.add(Planned { job, event, first }, envelope);
-                        touched.recorded += 1;
+                match job.seal(&id, &events, more, expected) {
+                    Ok(envelopes) => {
+                        touched.recorded += events.len() as u64;
                         touched.keys.extend(key);
+                        // A report says what messages are; the next one is decided on what it said.
+                        touched.closed |= events.len() > 1 || key.is_none() && job.command.is_of_whole();
+                        self.add(Planned { job, events, first, more }, envelopes);
                     }
                     Err(failure) => job.answer(Err(failure)),
                 }
@@ -100,21 +111,36 @@ impl Plan {
         None
     }
 
-    fn add(&mut self, planned: Planned, envelope: Envelope) {
-        self.bytes += envelope.body.len();
+    /// Whether a command's events can go with what is planned: several at once go as a batch, one by one they go alone.
+    fn fits(&self, events: usize, mode: Mode) -> bool {
+        match mode {
+            Mode::Batch => self.envelopes.len() + events <= MAX_BATCH_EVENTS,
+            Mode::Singles { .. } => events == 1 || self.envelopes.is_empty(),
+        }
+    }
+
+    fn add(&mut self, planned: Planned, envelopes: Vec<Envelope>) {
+        self.bytes += envelopes.iter().map(|envelope| envelope.body.len()).sum::<usize>();
+        self.group |= envelopes.len() > 1;
         self.planned.push(planned);
-        self.envelopes.push(envelope);
+        self.envelopes.extend(envelopes);
+    }
+
+    /// Whether it holds events that must be stored together.
+    pub(super) fn is_group(&self) -> bool {
+        self.group
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.planned.is_empty()
     }
 
+    /// Events in it.
     pub(super) fn len(&self) -> usize {
-        self.planned.len()
+        self.planned.iter().map(|planned| planned.events.len()).sum()
     }
 
-    /// What is to be published, in the order of [`Self::into_jobs`].
+    /// What is to be published: the events of [`Self::into_jobs`] in their order.
     pub(super) fn take_envelopes(&mut self) -> Vec<Envelope> {
         std::mem::take(&mut self.envelopes)
     }
@@ -135,7 +161,13 @@ impl Touched {
             Command::Record(_) => {
                 folded.state.conversation.owner.is_none() || key.is_some_and(|key| self.keys.contains(&key))
             }
-            Command::Enrol(_) | Command::Update(_) | Command::Revoke(_) => true,
+            Command::Enrol(_)
+            | Command::Update(_)
+            | Command::Revoke(_)
+            | Command::Report(_)
+            | Command::StoreAudio(_)
+            | Command::Receive(_)
+            | Command::Refuse(_) => true,
         }
     }
 }
@@ -155,12 +187,26 @@ impl Job {
         }
     }
 
-    fn seal(&self, id: EventId, event: &Event, expected: Option<u64>) -> Result<Envelope, Failure> {
-        let mut envelope = Envelope::seal(self.subject.clone(), id, event, &self.origin, Utc::now())
-            .map_err(|error| Failure::Unavailable(format!("the event cannot be written as JSON: {error}")))?;
-        if let Some(sequence) = expected {
-            envelope.expect_last(sequence);
-        }
-        Ok(envelope)
+    /// `id` names the last of the events, unless there are `more` to come: it says that the command is done.
+    fn seal(
+        &self,
+        id: &EventId,
+        events: &[Event],
+        more: bool,
+        expected: Option<u64>,
+    ) -> Result<Vec<Envelope>, Failure> {
+        let last = events.len() - usize::from(!more);
+        let seal = |(place, event): (usize, &Event)| {
+            let id = if place == last { id.clone() } else { EventId::random() };
+            let sealed = Envelope::seal(self.subject.clone(), id, event, &self.origin, Utc::now());
+            let mut envelope = sealed.map_err(|error| {
+                Failure::Unavailable(format!("the event cannot be written as JSON: {error}"))
+            })?;
+            if let (0, Some(sequence)) = (place, expected) {
+                envelope.expect_last(sequence);
+            }
+            Ok(envelope)
+        };
+        events.iter().enumerate().map(seal).collect()
     }
 }

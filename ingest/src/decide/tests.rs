@@ -6,6 +6,8 @@ use shared::ids::{ConversationId, MessageId, Provider, Speaker, Timestamp};
 
 use super::*;
 
+mod reports;
+
 /// An aggregate with a past, to be asked for decisions.
 struct Given {
     state: State,
@@ -18,7 +20,7 @@ fn given(events: &[Event]) -> Given {
     for event in events {
         // Sequences of one aggregate are not consecutive in the log.
         last += 10;
-        state.fold(event, last);
+        state.fold(event.clone(), last);
     }
     Given { state, last }
 }
@@ -43,6 +45,7 @@ fn message(participant: &str, message_id: Option<&str>, content: &str) -> Record
         content: content.into(),
         timestamp: Timestamp::parse("2025-01-08T12:00:00Z", Utc::now()).unwrap(),
         provider: Provider::Elevenlabs,
+        event_id: None,
     }
 }
 
@@ -56,7 +59,11 @@ fn recorded(message_id: Option<&str>, content: &str, ordinal: u64) -> Event {
 
 fn corrected(message_id: &str, content: &str, ordinal: u64, first: u64) -> Event {
     let message = fact(&message("RID001", Some(message_id), content), ordinal);
-    Event::MessageCorrected(Correction { first_sequence: first, message })
+    Event::MessageCorrected(Correction { first_sequence: first, message, sent: None })
+}
+
+fn append(event: Event) -> Decision {
+    Decision::append(event)
 }
 
 fn profile(name: Option<&str>, age: Option<u16>) -> Enrolment {
@@ -72,7 +79,7 @@ fn profile(name: Option<&str>, age: Option<u16>) -> Enrolment {
 #[test]
 fn the_first_message_opens_the_conversation_and_is_its_first() {
     let decision = given(&[]).when(&say("RID001", Some("m1"), "Hello")).unwrap();
-    assert_eq!(decision, Decision::Append { event: recorded(Some("m1"), "Hello", 1), first: None });
+    assert_eq!(decision, append(recorded(Some("m1"), "Hello", 1)));
 }
 
 #[test]
@@ -80,7 +87,7 @@ fn the_next_message_gets_the_next_place_whether_it_has_an_id_or_not() {
     let past = given(&[recorded(Some("m1"), "Hello", 1), recorded(None, "Hi", 2)]);
     for own_id in [Some("m3"), None] {
         let decision = past.when(&say("RID001", own_id, "Hello")).unwrap();
-        assert_eq!(decision, Decision::Append { event: recorded(own_id, "Hello", 3), first: None });
+        assert_eq!(decision, append(recorded(own_id, "Hello", 3)));
     }
 }
 
@@ -88,7 +95,7 @@ fn the_next_message_gets_the_next_place_whether_it_has_an_id_or_not() {
 fn places_go_on_behind_what_is_planned_but_not_yet_stored() {
     let past = given(&[recorded(None, "Hello", 1)]);
     let decision = decide(&say("RID001", None, "Hi"), &past.state, 4, past.last).unwrap();
-    assert_eq!(decision, Decision::Append { event: recorded(None, "Hi", 6), first: None });
+    assert_eq!(decision, append(recorded(None, "Hi", 6)));
 }
 
 #[test]
@@ -109,7 +116,7 @@ fn the_same_id_with_another_content_corrects_and_keeps_its_place() {
     let past = given(&[recorded(Some("m1"), "Hello", 1), recorded(Some("m2"), "Hi", 2)]);
     let decision = past.when(&say("RID001", Some("m1"), "Hel-")).unwrap();
     let event = corrected("m1", "Hel-", 1, 10);
-    assert_eq!(decision, Decision::Append { event, first: Some(10) });
+    assert_eq!(decision, Decision::Append { events: vec![event], first: Some(10), more: false });
 }
 
 #[test]
@@ -130,7 +137,7 @@ fn enrolling_twice_is_enrolling_once() {
     let enrol = Command::Enrol(id("RID001"));
     let first = given(&[]).when(&enrol).unwrap();
     let event = Event::ParticipantEnrolled(profile(None, None));
-    assert_eq!(first, Decision::Append { event: event.clone(), first: None });
+    assert_eq!(first, append(event.clone()));
     assert_eq!(given(&[event]).when(&enrol).unwrap(), Decision::Already { first: 10, sequence: 10 });
 }
 
@@ -143,7 +150,7 @@ fn a_profile_changes_only_what_is_given_and_only_when_it_changes() {
     assert_eq!(same, Decision::Already { first: 20, sequence: 20 });
     let changed = past.when(&Command::Update(profile(Some("Ada L."), None))).unwrap();
     let event = Event::ParticipantUpdated(profile(Some("Ada L."), None));
-    assert_eq!(changed, Decision::Append { event, first: None });
+    assert_eq!(changed, append(event));
 }
 
 #[test]
@@ -151,6 +158,6 @@ fn a_token_is_given_up_once() {
     let revocation = Revocation { token_id: "t".into(), expires_at: Utc::now() };
     let revoke = Command::Revoke(revocation.clone());
     let event = Event::TokenRevoked(revocation);
-    assert_eq!(given(&[]).when(&revoke).unwrap(), Decision::Append { event: event.clone(), first: None });
+    assert_eq!(given(&[]).when(&revoke).unwrap(), append(event.clone()));
     assert_eq!(given(&[event]).when(&revoke).unwrap(), Decision::Already { first: 10, sequence: 10 });
 }

@@ -2,21 +2,80 @@
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use chrono::Utc;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use shared::auth::AsParticipant;
+use shared::http::openapi::{WriteProblems, tags};
 use shared::http::{Fields, JsonObject, RequestOrigin, read_json};
 use shared::ids::{MessageId, ParticipantId, Timestamp};
 use shared::limits::MAX_MESSAGES_PER_REQUEST;
-use shared::problem::{FieldError, Kind, Problem};
+use shared::problem::{FieldError, Kind, Problem, ProblemDocument};
+use utoipa::ToSchema;
 
+use super::bodies::{NewMessage, NewMessages};
 use super::stored;
 use crate::App;
 use crate::command::{Command, MessageRules, NotTaken, RecordMessage};
 use crate::committer::{Failure, Receipt};
 
-/// `POST /api/v1/chat/message` and `/save-message`.
+/// A message is stored.
+#[derive(Serialize, ToSchema)]
+struct Saved {
+    success: bool,
+    /// The sequence of its first version in the log.
+    message_id: u64,
+    /// As it was given.
+    #[schema(value_type = String, format = DateTime)]
+    timestamp: Timestamp,
+}
+
+/// What became of each message.
+#[derive(Serialize, ToSchema)]
+struct SavedAll {
+    /// Whether all are stored.
+    success: bool,
+    /// In the order of the request.
+    results: Vec<Outcome>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum Outcome {
+    Saved {
+        #[serde(flatten)]
+        saved: Saved,
+        /// Where this version stands in the log.
+        sequence: u64,
+    },
+    Refused(ProblemDocument),
+}
+
+/// Save a message
+///
+/// Stores one turn. Its natural key is its conversation and its own id, or the `Idempotency-Key` where it has none: a
+/// repeat answers with the first one's `message_id`, and the same key with another content is a correction. With
+/// neither, every request is a new message.
+#[utoipa::path(
+    post, path = "/api/v1/chat/message", tag = tags::PARTICIPANTS, security(("participant" = [])),
+    params((
+        "Idempotency-Key" = Option<String>, Header,
+        description = "What makes a repeat the same message, where it has no id of its own.",
+    )),
+    request_body(content = NewMessage, example = json!({
+        "research_id": "RID001", "role": "user", "content": "What is peripheral artery disease?",
+        "timestamp": "2025-01-08T12:00:00Z", "provider": "elevenlabs",
+        "elevenlabs_conversation_id": "conv_abc123", "elevenlabs_message_id": "msg_xyz789",
+    })),
+    responses(
+        (status = 200, description = "Stored.", body = Saved,
+         headers(("Turnlog-Sequence" = u64, description = "Where it stands in the log.")), example = json!({
+            "success": true, "message_id": 123, "timestamp": "2025-01-08T12:00:00+00:00",
+        })),
+        WriteProblems,
+    ),
+)]
 pub(crate) async fn save(
     State(app): State<App>,
     AsParticipant { participant, .. }: AsParticipant,
@@ -32,8 +91,25 @@ pub(crate) async fn save(
     Ok(stored(receipt.sequence, saved(receipt, timestamp)))
 }
 
-/// `POST /api/v1/chat/messages`: up to 500, stored in order, a result for each. 200 when all are stored, 207 when some
-/// are not; when none is, the problem of the first.
+/// Save messages
+///
+/// Stores up to 500 turns in order, with a result for each. 200 when all are stored, 207 when some are not; when none
+/// is, one problem for all.
+#[utoipa::path(
+    post, path = "/api/v1/chat/messages", tag = tags::PARTICIPANTS, security(("participant" = [])),
+    request_body(content = NewMessages, example = json!({"messages": [{
+        "research_id": "RID001", "role": "user", "content": "What is peripheral artery disease?",
+        "timestamp": "2025-01-08T12:00:00Z", "provider": "elevenlabs",
+        "elevenlabs_conversation_id": "conv_abc123", "elevenlabs_message_id": "msg_xyz789",
+    }]})),
+    responses(
+        (status = 200, description = "All are stored.", body = SavedAll,
+         headers(("Turnlog-Sequence" = u64, description = "Where it stands in the log."))),
+        (status = 207, description = "Some are stored.", body = SavedAll,
+         headers(("Turnlog-Sequence" = u64, description = "Where it stands in the log."))),
+        WriteProblems,
+    ),
+)]
 pub(crate) async fn save_all(
     State(app): State<App>,
     AsParticipant { participant, .. }: AsParticipant,
@@ -97,15 +173,16 @@ fn shape(
         .zip(timestamps)
         .map(|(result, timestamp)| match (result, timestamp) {
             (Ok(receipt), Some(timestamp)) => {
-                let mut one = saved(receipt, *timestamp);
-                one["sequence"] = receipt.sequence.into();
-                one
+                Outcome::Saved { saved: saved(receipt, *timestamp), sequence: receipt.sequence }
             }
-            (Ok(_), None) => Problem::internal("a message was stored that was not read").document(request_id),
-            (Err(problem), _) => problem.document(request_id),
+            (Ok(_), None) => {
+                let lost = Problem::internal("a message was stored that was not read");
+                Outcome::Refused(lost.document(request_id))
+            }
+            (Err(problem), _) => Outcome::Refused(problem.document(request_id)),
         })
         .collect();
-    let mut response = stored(newest, json!({"success": all, "results": results})).into_response();
+    let mut response = stored(newest, SavedAll { success: all, results });
     if !all {
         *response.status_mut() = StatusCode::MULTI_STATUS;
     }
@@ -121,8 +198,8 @@ fn none_stored(results: Vec<Result<Receipt, Problem>>) -> Problem {
     problems.swap_remove(0)
 }
 
-fn saved(receipt: Receipt, timestamp: Timestamp) -> Value {
-    json!({"success": true, "message_id": receipt.first, "timestamp": timestamp})
+fn saved(receipt: Receipt, timestamp: Timestamp) -> Saved {
+    Saved { success: true, message_id: receipt.first, timestamp }
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<MessageId>, Problem> {

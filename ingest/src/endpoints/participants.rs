@@ -2,18 +2,43 @@
 
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use serde_json::json;
+use serde::Serialize;
 use shared::auth::{AsParticipant, AsService};
 use shared::envelope::Origin;
+use shared::http::openapi::{WriteProblems, tags};
 use shared::http::{RequestOrigin, read_json};
 use shared::ids::ParticipantId;
 use shared::problem::{FieldError, Problem};
+use utoipa::ToSchema;
 
+use super::bodies::{Enrolment, Profile};
 use super::stored;
 use crate::App;
 use crate::command::{Command, ProfileRequest};
 
-/// `PUT /api/v1/participants/{research_id}`.
+/// A participant is known.
+#[derive(Serialize, ToSchema)]
+struct Enrolled {
+    success: bool,
+    #[schema(value_type = String)]
+    research_id: ParticipantId,
+    /// Where it stands in the log.
+    sequence: u64,
+}
+
+/// Enrol a participant
+///
+/// Makes a participant known, or changes what is given.
+#[utoipa::path(
+    put, path = "/api/v1/participants/{research_id}", tag = tags::SERVICES, security(("service" = [])),
+    params(("research_id" = String, Path, description = "The participant's id, not blank.", example = "RID001")),
+    request_body(content = Enrolment, example = json!({"name": "Ada", "age": 36, "location": "London"})),
+    responses(
+        (status = 200, description = "Stored.", body = Enrolled,
+         headers(("Turnlog-Sequence" = u64, description = "Where it stands in the log."))),
+        WriteProblems,
+    ),
+)]
 pub(crate) async fn enrol(
     State(app): State<App>,
     _service: AsService,
@@ -27,7 +52,18 @@ pub(crate) async fn enrol(
     app.update(id, origin, request, true).await
 }
 
-/// `PUT /api/v1/profile`.
+/// Change the own profile
+///
+/// Changes what is given.
+#[utoipa::path(
+    put, path = "/api/v1/profile", tag = tags::PARTICIPANTS, security(("participant" = [])),
+    request_body(content = Profile, example = json!({"name": "Ada", "age": 36, "location": "London"})),
+    responses(
+        (status = 200, description = "Stored.", body = Enrolled,
+         headers(("Turnlog-Sequence" = u64, description = "Where it stands in the log."))),
+        WriteProblems,
+    ),
+)]
 pub(crate) async fn update_own(
     State(app): State<App>,
     AsParticipant { participant, .. }: AsParticipant,
@@ -52,9 +88,7 @@ impl App {
             enrolment.access_code_hash = Some(self.access_codes.hash(code).await?);
         }
         let receipt = self.committer.submit(Command::Update(enrolment), origin).await?;
-        Ok(stored(
-            receipt.sequence,
-            json!({"success": true, "research_id": id, "sequence": receipt.sequence}),
-        ))
+        let sequence = receipt.sequence;
+        Ok(stored(sequence, Enrolled { success: true, research_id: id, sequence }))
     }
 }

@@ -2,28 +2,60 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use chrono::Utc;
-use serde_json::json;
+use serde::Serialize;
 use shared::auth::{AnyCaller, Identity, Who};
 use shared::events::Revocation;
+use shared::http::openapi::{CommandProblems, OpenWriteProblems, tags};
 use shared::http::{Caller, Fields, RequestOrigin, read_json};
 use shared::ids::ParticipantId;
+use shared::limiter::Allowances;
 use shared::problem::{Kind, Problem};
 use shared::subjects::Subject;
+use utoipa::ToSchema;
 
+use super::bodies::Login;
 use super::stored;
 use crate::App;
 use crate::command::{Command, access_code};
 use crate::settings::LoginMode;
 
-/// `POST /api/v1/auth/login`.
+/// A token for a participant.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LoggedIn {
+    /// Sent with every request: `Authorization: Bearer <access_token>`.
+    access_token: String,
+    /// `bearer`.
+    token_type: &'static str,
+    /// Seconds.
+    expires_in: u64,
+    #[schema(value_type = String)]
+    research_id: ParticipantId,
+}
+
+/// A token is given up.
+#[derive(Serialize, ToSchema)]
+struct LoggedOut {
+    success: bool,
+}
+
+/// Log in
+///
+/// Makes a token for a participant. With `LOGIN_MODE=open` any id enrols itself, with `enrolled` it must be known, and
+/// with `code` it needs its access code. Limited for each address and each id.
+#[utoipa::path(
+    post, path = "/api/v1/auth/login", tag = tags::PARTICIPANTS,
+    request_body(content = Login, example = json!({"research_id": "RID001"})),
+    responses((status = 200, description = "A token.", body = LoggedIn), OpenWriteProblems),
+)]
 pub(crate) async fn login(
     State(app): State<App>,
     Caller(address): Caller,
+    allowances: Allowances,
     RequestOrigin(origin): RequestOrigin,
     request: Request,
-) -> Result<Response, Problem> {
+) -> Result<Json<LoggedIn>, Problem> {
     let body = read_json(request, app.settings.max_body_bytes).await?;
     let mut fields = Fields::of(body);
     let research_id = fields.required("research_id", ParticipantId::try_from);
@@ -32,15 +64,26 @@ pub(crate) async fn login(
         fields.reject("access_code", "is required");
     }
     let research_id = fields.finish(research_id)?;
-    app.logins.admit(address.ip(), &research_id)?;
+    app.logins.admit(address, &research_id, &allowances)?;
     match app.settings.login_mode {
         LoginMode::Open => drop(app.committer.submit(Command::Enrol(research_id.clone()), origin).await?),
         LoginMode::Enrolled | LoginMode::Code => app.check_known(&research_id, code).await?,
     }
-    app.token_for(&research_id)
+    app.token_for(research_id).map(Json)
 }
 
-/// `POST /api/v1/auth/logout`: the token is dead everywhere, and its feeds close.
+/// Log out
+///
+/// The token is dead everywhere within a second, and its open feeds close.
+#[utoipa::path(
+    post, path = "/api/v1/auth/logout", tag = tags::PARTICIPANTS,
+    security(("participant" = []), ("admin" = []), ("researcher" = [])),
+    responses(
+        (status = 200, description = "Given up.", body = LoggedOut,
+         headers(("Turnlog-Sequence" = u64, description = "Where it stands in the log."))),
+        CommandProblems,
+    ),
+)]
 pub(crate) async fn logout(
     State(app): State<App>,
     AnyCaller(identity): AnyCaller,
@@ -54,7 +97,7 @@ pub(crate) async fn logout(
         Command::Revoke(Revocation { token_id: grant.token_id.clone(), expires_at: grant.expires_at });
     let receipt = app.committer.submit(revoke, origin).await?;
     app.authenticator.revocations().add(grant.token_id, grant.expires_at, Utc::now());
-    Ok(stored(receipt.sequence, json!({"success": true})))
+    Ok(stored(receipt.sequence, LoggedOut { success: true }))
 }
 
 impl App {
@@ -70,13 +113,11 @@ impl App {
         if matches { Ok(()) } else { Err(wrong()) }
     }
 
-    fn token_for(&self, id: &ParticipantId) -> Result<Response, Problem> {
+    fn token_for(&self, id: ParticipantId) -> Result<LoggedIn, Problem> {
         let ttl = self.settings.token_ttl;
         let who = Who::Participant(id.clone());
-        let token = self.authenticator.tokens().issue(&who, ttl, Utc::now()).map_err(Problem::internal)?;
-        let body = json!({
-            "access_token": token, "token_type": "bearer", "expires_in": ttl.as_secs(), "research_id": id,
-        });
-        Ok(Json(body).into_response())
+        let access_token =
+            self.authenticator.tokens().issue(&who, ttl, Utc::now()).map_err(Problem::internal)?;
+        Ok(LoggedIn { access_token, token_type: "bearer", expires_in: ttl.as_secs(), research_id: id })
     }
 }

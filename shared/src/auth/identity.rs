@@ -7,12 +7,14 @@ use axum::extract::{FromRef, FromRequestParts};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::tokens::BadToken;
 use super::{Grant, Revocations, Tokens, Who};
-use crate::config::AuthSettings;
+use crate::config::{AuthSettings, Secret};
 use crate::ids::ParticipantId;
+use crate::limiter::{Allowances, Limiter};
 use crate::problem::{Kind, Problem};
 
 /// Checks credentials. Clones share everything.
@@ -20,8 +22,24 @@ use crate::problem::{Kind, Problem};
 pub struct Authenticator {
     tokens: Arc<Tokens>,
     checked: Arc<Checked>,
-    api_keys: Arc<[Vec<u8>]>,
+    api_keys: Arc<[ApiKey]>,
     revocations: Revocations,
+}
+
+/// Says which API key, without being one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyId([u8; 32]);
+
+#[derive(Debug)]
+struct ApiKey {
+    secret: Secret,
+    id: KeyId,
+}
+
+impl ApiKey {
+    fn new(secret: &Secret) -> Self {
+        Self { secret: secret.clone(), id: KeyId(Sha256::digest(secret.expose()).into()) }
+    }
 }
 
 /// Who calls.
@@ -39,7 +57,7 @@ impl Authenticator {
         Self {
             tokens: Arc::new(Tokens::new(settings)),
             checked: Arc::default(),
-            api_keys: settings.api_keys.iter().map(|key| key.expose().as_bytes().to_vec()).collect(),
+            api_keys: settings.api_keys.iter().map(ApiKey::new).collect(),
             revocations,
         }
     }
@@ -54,17 +72,14 @@ impl Authenticator {
         &self.revocations
     }
 
-    /// Checks what stands behind `Bearer`.
+    /// Checks what stands behind `Bearer`. A request with an API key is counted here, whatever becomes of it.
     ///
     /// # Errors
-    /// 401, saying why.
-    pub fn check(&self, credential: &str) -> Result<Identity, Problem> {
-        // Every key is compared, in constant time, so that neither a prefix nor the number of keys shows.
-        let known = self
-            .api_keys
-            .iter()
-            .fold(subtle::Choice::from(0), |found, key| found | key.ct_eq(credential.as_bytes()));
-        if known.into() {
+    /// 401, saying why; 429 when the API key has spent its budget.
+    pub fn check(&self, parts: &Parts) -> Result<Identity, Problem> {
+        let credential = Bearer::of(parts)?;
+        if let Some(key) = self.api_key(credential) {
+            spend(key, parts)?;
             return Ok(Identity::Service);
         }
         let grant = self.grant(credential).map_err(refused)?;
@@ -76,6 +91,14 @@ impl Authenticator {
 }
 
 impl Authenticator {
+    /// Every key is compared, in constant time, so that neither a prefix nor the number of keys shows.
+    fn api_key(&self, credential: &str) -> Option<KeyId> {
+        self.api_keys.iter().fold(None, |found, key| {
+            let same = key.secret.expose().as_bytes().ct_eq(credential.as_bytes());
+            if same.into() { Some(key.id) } else { found }
+        })
+    }
+
     fn grant(&self, token: &str) -> Result<Grant, BadToken> {
         if let Some(grant) = self.checked.get(token, Utc::now()) {
             return Ok(grant);
@@ -106,6 +129,16 @@ impl Checked {
             checked.clear();
         }
         checked.insert(token.into(), grant.clone());
+    }
+}
+
+/// Counts one request of this key.
+fn spend(key: KeyId, parts: &Parts) -> Result<(), Problem> {
+    let (limiter, allowances) =
+        (parts.extensions.get::<Limiter<KeyId>>(), parts.extensions.get::<Allowances>());
+    match limiter.zip(allowances) {
+        Some((limiter, allowances)) => limiter.admit(&key, allowances),
+        None => Err(Problem::internal("served without the budgets of API keys")),
     }
 }
 
@@ -146,7 +179,7 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        Authenticator::from_ref(state).check(Bearer::of(parts)?).map(Self)
+        Authenticator::from_ref(state).check(parts).map(Self)
     }
 }
 

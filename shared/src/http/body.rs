@@ -18,9 +18,16 @@ pub type JsonObject = Map<String, Value>;
 /// # Errors
 /// 415 for another media type, 413 past the limit, 408 when it stops coming, 400 when it is cut off or no JSON object.
 pub async fn read_json(request: Request, limit: usize) -> Result<JsonObject, Problem> {
-    check_type(&request)?;
     let bytes = read_body(request, limit).await?;
-    match serde_json::from_slice(&bytes) {
+    parse_json(&bytes)
+}
+
+/// Reads a body as one JSON object.
+///
+/// # Errors
+/// 400 when it is none.
+pub fn parse_json(bytes: &[u8]) -> Result<JsonObject, Problem> {
+    match serde_json::from_slice(bytes) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(Problem::fields(vec![FieldError {
             field: "body".into(),
@@ -44,7 +51,12 @@ fn check_type(request: &Request) -> Result<(), Problem> {
     ))
 }
 
-async fn read_body(request: Request, limit: usize) -> Result<Bytes, Problem> {
+/// Reads the request's body, said to be JSON, as it came: at most `limit` bytes.
+///
+/// # Errors
+/// 415 for another media type, 413 past the limit, 408 when it stops coming, 400 when it is cut off.
+pub async fn read_body(request: Request, limit: usize) -> Result<Bytes, Problem> {
+    check_type(&request)?;
     let too_large = || Problem::new(Kind::TooLarge, format!("The body may be at most {limit} bytes."));
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());

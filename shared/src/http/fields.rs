@@ -69,6 +69,46 @@ impl Fields {
         number
     }
 
+    /// A whole number within `range` that must be there.
+    pub fn required_integer(&mut self, name: &str, range: std::ops::RangeInclusive<u64>) -> Option<u64> {
+        if matches!(self.object.get(name), None | Some(Value::Null)) {
+            self.reject(name, "is required");
+            return None;
+        }
+        self.integer(name, range)
+    }
+
+    /// An object that must be there.
+    pub fn object(&mut self, name: &str) -> Option<JsonObject> {
+        if matches!(self.object.get(name), None | Some(Value::Null)) {
+            self.reject(name, "is required");
+            return None;
+        }
+        self.optional_object(name)
+    }
+
+    /// An object that may be absent or null.
+    pub fn optional_object(&mut self, name: &str) -> Option<JsonObject> {
+        match self.object.remove(name) {
+            None | Some(Value::Null) => None,
+            Some(Value::Object(object)) => Some(object),
+            Some(_) => {
+                self.reject(name, "must be an object");
+                None
+            }
+        }
+    }
+
+    /// A text or an object that may be absent or null.
+    pub fn optional_text_or_object(&mut self, name: &str) -> Option<Value> {
+        let value = self.object.remove(name).filter(|value| !value.is_null())?;
+        if value.is_string() || value.is_object() {
+            return Some(value);
+        }
+        self.reject(name, "must be a string or an object");
+        None
+    }
+
     /// A list that must be there.
     pub fn list(&mut self, name: &str) -> Option<Vec<Value>> {
         match self.object.remove(name) {
@@ -87,6 +127,11 @@ impl Fields {
     /// Remembers that a field is wrong.
     pub fn reject(&mut self, name: &str, message: &str) {
         self.errors.push(FieldError { field: format!("{}{name}", self.path), message: message.to_owned() });
+    }
+
+    /// Remembers what was wrong within.
+    pub fn note(&mut self, errors: Vec<FieldError>) {
+        self.errors.extend(errors);
     }
 
     /// What was wrong, for a caller that gathers over several objects.

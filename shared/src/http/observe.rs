@@ -1,26 +1,62 @@
 //! The outermost layer: makes or takes the request id, times the request, renders problems, writes the wide line.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request};
+use axum::Json;
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
 
-use super::retry_after_seconds;
+use super::{Caller, Edge, TrustedProxies, retry_after_seconds};
+use crate::auth::KeyId;
 use crate::envelope::Origin;
+use crate::limiter::{Allowance, Allowances, Limiter};
 use crate::limits::MAX_REQUEST_ID_BYTES;
 use crate::problem::{Kind, Problem};
 
-static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-static SEQUENCE: HeaderName = HeaderName::from_static("turnlog-sequence");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const SEQUENCE: HeaderName = HeaderName::from_static("turnlog-sequence");
+pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+pub(super) const RATE_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+pub(super) const RATE_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
-pub(super) async fn observe(mut request: Request, next: Next) -> Response {
+/// What is the same for every request.
+#[derive(Debug, Clone)]
+pub(super) struct Observer {
+    proxies: TrustedProxies,
+    /// One for all roles of the process: a key has one budget, whoever answers.
+    keys: Limiter<KeyId>,
+}
+
+impl Observer {
+    pub(super) fn new(edge: &Edge) -> Self {
+        Self { proxies: edge.proxies.clone(), keys: Limiter::new(edge.requests_per_key) }
+    }
+
+    /// Hands to extractors what they cannot find out by themselves.
+    fn introduce(&self, request: &mut Request) -> Allowances {
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+        if let Some(peer) = peer {
+            let caller = Caller(self.proxies.client(peer, request.headers()));
+            request.extensions_mut().insert(caller);
+        }
+        let allowances = Allowances::default();
+        let extensions = request.extensions_mut();
+        extensions.insert(self.keys.clone());
+        extensions.insert(allowances.clone());
+        allowances
+    }
+}
+
+pub(super) async fn observe(State(observer): State<Observer>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let origin =
         Origin { request_id: request_id(request.headers()), traceparent: traceparent(request.headers()) };
     request.extensions_mut().insert(origin.clone());
+    let allowances = observer.introduce(&mut request);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut response = next.run(request).await;
@@ -29,12 +65,15 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
         response = render(problem, &origin.request_id, response.headers());
     }
     if let Ok(value) = HeaderValue::from_str(&origin.request_id) {
-        response.headers_mut().insert(&REQUEST_ID, value);
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    if let Some(allowance) = allowances.tightest() {
+        tell(&allowance, response.headers_mut());
     }
     let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
     let seconds = started.elapsed().as_secs_f64();
     count(method.as_str(), route, response.status(), seconds);
-    let sequence = response.headers().get(&SEQUENCE).and_then(|value| value.to_str().ok());
+    let sequence = response.headers().get(SEQUENCE).and_then(|value| value.to_str().ok());
     let (status, milliseconds) = (response.status().as_u16(), (seconds * 1e5).round() / 1e2);
     let request_id = origin.request_id.as_str();
     match problem {
@@ -72,7 +111,7 @@ fn bare(response: &Response) -> Option<Problem> {
 
 fn request_id(headers: &HeaderMap) -> String {
     headers
-        .get(&REQUEST_ID)
+        .get(REQUEST_ID)
         .and_then(|value| value.to_str().ok())
         .filter(|id| {
             !id.is_empty() && id.len() <= MAX_REQUEST_ID_BYTES && id.bytes().all(|b| b.is_ascii_graphic())
@@ -92,25 +131,26 @@ fn traceparent(headers: &HeaderMap) -> Option<String> {
 }
 
 fn render(problem: &Problem, request_id: &str, given: &HeaderMap) -> Response {
-    let mut response = (problem.kind.parts().0, problem.document(request_id).to_string()).into_response();
+    let mut response = (problem.kind.parts().0, Json(problem.document(request_id))).into_response();
     let headers = response.headers_mut();
     // What a handler or the router set beside the problem stays, such as Allow.
     for (name, value) in given.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH) {
-        headers.insert(name, value.clone());
+        headers.append(name, value.clone());
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if let Some(wait) = problem.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds(wait)));
-        if let Some(limit) = problem.limit {
-            headers.insert("ratelimit-limit", HeaderValue::from(limit));
-            headers.insert("ratelimit-remaining", HeaderValue::from(0));
-            headers.insert("ratelimit-reset", HeaderValue::from(retry_after_seconds(wait)));
-        }
     }
     if problem.kind == Kind::Unauthenticated {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
+}
+
+fn tell(allowance: &Allowance, headers: &mut HeaderMap) {
+    headers.insert(RATE_LIMIT, HeaderValue::from(allowance.limit));
+    headers.insert(RATE_REMAINING, HeaderValue::from(allowance.remaining));
+    headers.insert(RATE_RESET, HeaderValue::from(retry_after_seconds(allowance.reset)));
 }
 
 fn count(method: &str, route: &str, status: StatusCode, seconds: f64) {

@@ -44,6 +44,16 @@ impl Log {
         }
     }
 
+    /// The next entries after the sequence `after` on subjects that match `filter`, a page of them; none at the end.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] when the server does not answer in time.
+    pub async fn page_of(&self, filter: &str, after: u64) -> Result<Vec<Entry>, LogError> {
+        let mut entries = Vec::new();
+        self.page(filter, after + 1, PAGE, |entry, _| entries.push(entry)).await?;
+        Ok(entries)
+    }
+
     /// The entry at this sequence, if it is still there.
     ///
     /// # Errors

@@ -88,7 +88,16 @@ fn change(entry: &Entry) -> Option<(String, Change)> {
             let id = message.conversation_id.as_str().to_owned();
             Some((id, Change::Corrected(MessageView::of_event(message, first, entry.sequence))))
         }
-        Ok(Event::ParticipantEnrolled(_) | Event::ParticipantUpdated(_) | Event::TokenRevoked(_)) => None,
+        Ok(
+            Event::ParticipantEnrolled(_)
+            | Event::ParticipantUpdated(_)
+            | Event::TokenRevoked(_)
+            | Event::ConversationClaimed(_)
+            | Event::ConversationReported(_)
+            | Event::AudioStored(_)
+            | Event::WebhookReceived(_)
+            | Event::WebhookRefused(_),
+        ) => None,
         Err(error) => {
             // The projection parks it; a feed shows what the tables show.
             tracing::debug!(sequence = entry.sequence, %error, "an entry cannot be shown");
@@ -117,6 +126,10 @@ mod tests {
             content: "hello".into(),
             timestamp: Timestamp::parse("2025-10-03T11:58:04+05:30", Utc::now()).unwrap(),
             provider: Provider::Openai,
+            inserted_at: None,
+            event_id: None,
+            reported: false,
+            original: None,
         }
     }
 
@@ -130,8 +143,11 @@ mod tests {
 
     #[test]
     fn a_batch_becomes_one_burst_for_each_conversation_in_the_order_of_the_log() {
-        let corrected =
-            Event::MessageCorrected(Correction { first_sequence: 1, message: message("conv_a", 1) });
+        let corrected = Event::MessageCorrected(Correction {
+            first_sequence: 1,
+            message: message("conv_a", 1),
+            sent: None,
+        });
         let mut broken = entry(4, &corrected);
         broken.body = "{".into();
         let entries = vec![

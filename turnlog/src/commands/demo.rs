@@ -1,15 +1,18 @@
-//! `turnlog demo`: a conversation sent to a running system, and its way to log, table and feed.
+//! `turnlog demo`: a conversation sent to a running system, the webhook that ends it, and their way to log, table and feed.
 
 mod caller;
 mod feed;
 mod script;
 mod table;
+mod webhook;
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use self::caller::Caller;
 use self::feed::Feed;
-use self::script::{SCRIPT, Turn};
+use self::script::{LAST_HEARD, MISSED, SCRIPT, Turn};
 use self::table::Table;
 use crate::failure::Failure;
 use crate::instance::Instance;
@@ -60,6 +63,8 @@ async fn play(instance: &Instance) -> Result<(), Failure> {
         tokio::time::sleep(PAUSE).await;
         times.push(follow(&caller, &mut table, &mut feed, turn).await?);
     }
+    let reported = end(instance, &caller, &mut feed).await?;
+    table.print_report(&caller.conversation, reported).await?;
     table.print(&caller.conversation).await?;
     summarise(&times);
     Ok(())
@@ -111,6 +116,36 @@ async fn follow(caller: &Caller, table: &mut Table, feed: &mut Feed, turn: &Turn
         frame.id
     );
     Ok(times)
+}
+
+/// The signed webhook after the call: it completes what was synced. Returns where the report stands in the log.
+async fn end(instance: &Instance, caller: &Caller, feed: &mut Feed) -> Result<u64, Failure> {
+    tokio::time::sleep(PAUSE).await;
+    let webhook = webhook::post_call(&caller.conversation, &instance.elevenlabs_webhook_secret);
+    println!("\nElevenLabs' webhook, {} bytes, {}…\n", webhook.body.len(), &webhook.signature[..24]);
+    let started = Instant::now();
+    let sending = async { Ok((caller.deliver(webhook).await?, started.elapsed())) };
+    // In the order of the transcript: what was cut short, then what cut it short.
+    let showing = async {
+        let corrected = feed.wait_for("message_corrected", says(LAST_HEARD.content)).await?;
+        Ok([corrected, feed.wait_for("new_messages", says(MISSED.content)).await?])
+    };
+    let ((sequence, acknowledged), frames) = tokio::try_join!(sending, showing)?;
+    println!("{:14}log {sequence} after {}", "", ms(acknowledged));
+    for (frame, turn) in frames.iter().zip([&LAST_HEARD, &MISSED]) {
+        let (event, id) = (&frame.event, &frame.id);
+        println!("{:14}feed after {}: {event} [{id}]", "", ms(frame.at - started));
+        println!("{:14}{:<10} {}", "", turn.role, turn.content);
+    }
+    Ok(sequence)
+}
+
+/// Whether a frame shows a message of this content.
+fn says(content: &str) -> impl Fn(&Value) -> bool {
+    move |data| {
+        let messages = data["messages"].as_array().map_or(&[][..], Vec::as_slice);
+        messages.iter().chain([&data["message"]]).any(|message| message["content"] == content)
+    }
 }
 
 fn print_turn(turn: &Turn) {

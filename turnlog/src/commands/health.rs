@@ -25,8 +25,7 @@ pub(crate) async fn run(args: HealthArgs) -> Result<(), Failure> {
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => reachable(Environment::default().read(HttpSettings::from_env)?.listen),
     };
-    let client =
-        reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().or_fail("make an HTTP client")?;
+    let client = shared::http::client::local().timeout(PATIENCE).build().or_fail("make an HTTP client")?;
     let answer = client.get(format!("{base}/health/ready")).send().await;
     let answer = answer.map_err(|error| Failure::new(format!("nothing answers at {base}: {error}")))?;
     let ready = answer.status().is_success();

@@ -5,7 +5,7 @@ use projector::parked::{self, Outcome, ParkedEvent};
 use shared::config::DatabaseSettings;
 use shared::envelope::Entry;
 
-use crate::commands::open_log;
+use crate::commands::{open_log, open_objects};
 use crate::failure::Failure;
 use crate::target::Target;
 
@@ -56,11 +56,15 @@ pub(crate) async fn run(args: ParkedArgs) -> Result<(), Failure> {
         }
         Action::Retry { sequence } => {
             let log = open_log(&environment).await?;
+            let objects = open_objects(&environment).await?;
             let outcomes = match sequence {
                 Some(sequence) => {
-                    vec![(sequence, parked::retry(&database, &log, sequence).await.map_err(failure)?)]
+                    vec![(
+                        sequence,
+                        parked::retry(&database, &log, &objects, sequence).await.map_err(failure)?,
+                    )]
                 }
-                None => parked::retry_all(&database, &log).await.map_err(failure)?,
+                None => parked::retry_all(&database, &log, &objects).await.map_err(failure)?,
             };
             report(&outcomes)
         }

@@ -114,7 +114,9 @@ impl Services {
         let log = Log::open(&settings.nats, "health").await.map_err(failure)?;
         let mut services = Vec::new();
         if let Some(settings) = settings.ingest {
-            services.push(ingest::start(settings, &health, lifecycle.clone()).await.map_err(failure)?);
+            // On the heap: starting it is a large future.
+            let starting = Box::pin(ingest::start(settings, &health, lifecycle.clone()));
+            services.push(starting.await.map_err(failure)?);
         }
         if let Some(settings) = settings.projector {
             services.push(projector::start(settings, &health, lifecycle.clone()).await.map_err(failure)?);
@@ -122,7 +124,7 @@ impl Services {
         if let Some(settings) = settings.streamer {
             let mut streamer =
                 streamer::start(settings, &health, lifecycle.clone()).await.map_err(failure)?;
-            streamer.routes = streamer.routes.merge(console::routes());
+            streamer.routes = streamer.routes.merge(console::routes().into());
             services.push(streamer);
         }
         Ok(Self { http: settings.http, health, log, services })
@@ -138,7 +140,7 @@ impl Services {
         };
         let watch = self.health.clone().watch(self.log.clone());
         let result = tokio::select! {
-            served = shared::http::run(listener, metrics, self.services, self.health, lifecycle) => served,
+            served = shared::http::run(listener, metrics, self.services, self.health, lifecycle, &self.http.edge) => served,
             () = watch => Err("the watch over the loops ended by itself".into()),
         };
         self.log.close().await;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
-use projector::Status;
+use chrono::{DateTime, SecondsFormat, Utc};
+use projector::{Refused, SourceStatus, Status};
 use serde_json::{Value, json};
 use shared::config::{DatabaseSettings, HttpSettings};
+use shared::events::Source;
 use shared::log::{Extent, Log};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
@@ -18,6 +19,9 @@ use crate::target::Target;
 
 /// How long the read edge may take to say how many feeds it has.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Deliveries that fail in a row, from which on the operator is warned: after ten, ElevenLabs may switch a webhook off.
+const WARN_AT: u64 = 5;
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
@@ -97,7 +101,7 @@ async fn postgres_version(database: &DatabaseSettings) -> Result<String, Failure
 
 /// How many feeds the read edge at this address has open, as its metrics say.
 async fn feeds(url: &str) -> Option<u64> {
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().ok()?;
+    let client = shared::http::client::local().timeout(PATIENCE).build().ok()?;
     let text =
         client.get(format!("{url}/metrics")).send().await.ok()?.error_for_status().ok()?.text().await.ok()?;
     // A process that has had no feed yet does not name the gauge.
@@ -132,6 +136,8 @@ impl Report {
             "parked": self.projector.parked,
             "dropped": self.projector.dropped,
             "feeds": self.feeds,
+            "webhooks": self.projector.sources.iter().map(source_json).collect::<Vec<_>>(),
+            "refused_last_24h": self.projector.refused.iter().map(refused_json).collect::<Vec<_>>(),
         })
     }
 
@@ -143,6 +149,7 @@ impl Report {
              projector  at {}, {} events and {:.1} s behind\n\
              parked     {} (dropped: {})\n\
              feeds      {feeds}\n\
+             {}\
              versions   turnlog {}, nats-server {}, Postgres {}\n\
              address    {}\n",
             self.extent.messages,
@@ -154,10 +161,102 @@ impl Report {
             self.lag_seconds,
             self.projector.parked,
             self.projector.dropped,
+            webhooks_text(&self.projector.sources, &self.projector.refused),
             env!("CARGO_PKG_VERSION"),
             self.nats_version,
             self.postgres_version,
             self.url,
         )
+    }
+}
+
+fn time(at: Option<DateTime<Utc>>) -> Option<String> {
+    at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true))
+}
+
+fn source_json(source: &SourceStatus) -> Value {
+    json!({
+        "source": source.source,
+        "received": source.received,
+        "refused": source.refused,
+        "failures_in_a_row": source.failures_in_a_row,
+        "last_received": time(source.last_received),
+        "last_refused": time(source.last_refused),
+    })
+}
+
+fn refused_json(refused: &Refused) -> Value {
+    json!({"source": refused.source, "reason": refused.reason, "count": refused.count})
+}
+
+/// A line for each source, with what was turned away lately and a warning below it; one line where there is none.
+fn webhooks_text(sources: &[SourceStatus], refused: &[Refused]) -> String {
+    if sources.is_empty() {
+        return "webhooks   none yet\n".into();
+    }
+    let mut text = String::new();
+    for source in sources {
+        let name = &source.source;
+        let last = time(source.last_received).map_or("none yet".to_owned(), |at| format!("last at {at}"));
+        text += &format!(
+            "webhooks   {name}: {} received, {last}; {} refused, {} failures in a row\n",
+            source.received, source.refused, source.failures_in_a_row
+        );
+        let lately: Vec<_> = refused
+            .iter()
+            .filter(|refused| refused.source == *name)
+            .map(|refused| format!("{} {}", refused.reason, refused.count))
+            .collect();
+        if !lately.is_empty() {
+            text += &format!("           refused in the last 24 h: {}\n", lately.join(", "));
+        }
+        if source.failures_in_a_row >= WARN_AT {
+            text += &format!("           WARNING: {}\n", warning(name));
+        }
+    }
+    text
+}
+
+fn warning(source: &str) -> &'static str {
+    if source == Source::ElevenlabsWebhook.as_str() {
+        "ElevenLabs switches a webhook off after ten failures in a row; see Webhooks in docs/OPERATIONS.md"
+    } else {
+        "nothing that comes in here is taken; see Webhooks in docs/OPERATIONS.md"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(name: Source, failures_in_a_row: u64) -> SourceStatus {
+        SourceStatus {
+            source: name.as_str().into(),
+            received: 7,
+            refused: 9,
+            failures_in_a_row,
+            last_received: DateTime::from_timestamp(1_736_337_600, 0),
+            last_refused: None,
+        }
+    }
+
+    #[test]
+    fn the_fifth_failure_in_a_row_is_warned_of() {
+        let vendor = Source::ElevenlabsWebhook;
+        let refused = [Refused { source: vendor.as_str().into(), reason: "bad_signature".into(), count: 4 }];
+        let calm = webhooks_text(&[source(vendor, 4)], &refused);
+        assert!(
+            calm.contains("elevenlabs_webhook: 7 received, last at 2025-01-08T12:00:00Z; 9 refused"),
+            "{calm}"
+        );
+        assert!(calm.contains("last 24 h: bad_signature 4\n") && !calm.contains("WARNING"), "{calm}");
+        let alarmed = webhooks_text(&[source(vendor, 5)], &refused);
+        assert!(
+            alarmed.contains("5 failures in a row\n") && alarmed.contains("WARNING: ElevenLabs"),
+            "{alarmed}"
+        );
+        let other = webhooks_text(&[source(Source::ConversationWebhook, 5)], &refused);
+        assert!(other.contains("WARNING: nothing") && !other.contains("bad_signature"), "{other}");
+        assert_eq!(webhooks_text(&[], &[]), "webhooks   none yet\n");
     }
 }

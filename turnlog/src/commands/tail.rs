@@ -109,6 +109,39 @@ fn describe(event: &Event) -> String {
         Event::ParticipantEnrolled(data) => format!("enrolled   {}", plain(data.participant_id.as_str())),
         Event::ParticipantUpdated(data) => format!("updated    {}", plain(data.participant_id.as_str())),
         Event::TokenRevoked(data) => format!("revoked    token {}", plain(&data.token_id)),
+        Event::ConversationClaimed(data) => format!(
+            "claimed    {} by {}",
+            plain(data.conversation_id.as_str()),
+            plain(data.participant_id.as_str())
+        ),
+        Event::ConversationReported(data) => format!(
+            "reported   {} {} from {}, {} turns{}",
+            plain(data.conversation_id.as_str()),
+            plain(&data.kind),
+            data.source.as_str(),
+            data.turns.len(),
+            if data.superseded { ", older than what is known" } else { "" }
+        ),
+        Event::AudioStored(data) => format!(
+            "audio      {} {} bytes of {}",
+            plain(data.conversation_id.as_str()),
+            data.audio.bytes,
+            plain(&data.media_type)
+        ),
+        Event::WebhookReceived(data) => format!(
+            "unread     {} of {} bytes from {}: {}",
+            plain(data.kind.as_deref().unwrap_or("webhook")),
+            data.bytes,
+            data.source.as_str(),
+            plain(&data.reason)
+        ),
+        Event::WebhookRefused(data) => format!(
+            "refused    {} bytes at {} from {}: {}",
+            data.bytes,
+            data.source.as_str(),
+            plain(&data.address),
+            plain(&data.reason)
+        ),
     }
 }
 

@@ -64,7 +64,8 @@ pub(crate) fn run(args: TokenArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn parse_ttl(text: &str) -> Result<Duration, String> {
+/// How long: a number with its unit.
+pub(super) fn parse_ttl(text: &str) -> Result<Duration, String> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let seconds = match unit {
         "" | "s" => 1,

@@ -70,6 +70,10 @@ mod tests {
         let mut child =
             tokio::process::Command::new("sleep").arg("1234.5").kill_on_drop(true).spawn().unwrap();
         let pid = child.id().unwrap();
+        // A process that was just started has no command line until its program is loaded.
+        while !is_marked(pid, "1234.5") {
+            tokio::task::yield_now().await;
+        }
         fs::write(&pid_file, pid.to_string()).unwrap();
 
         stop_stray(&pid_file, "another command", Signal::SIGTERM).await.unwrap();
@@ -78,7 +82,8 @@ mod tests {
 
         fs::write(&pid_file, pid.to_string()).unwrap();
         stop_stray(&pid_file, "1234.5", Signal::SIGTERM).await.unwrap();
-        assert!(!child.wait().await.unwrap().success());
+        let ended = tokio::time::timeout(STOP_WITHIN, child.wait()).await.expect("the stray still runs");
+        assert!(!ended.unwrap().success());
         stop_stray(&pid_file, "1234.5", Signal::SIGTERM).await.unwrap();
     }
 }

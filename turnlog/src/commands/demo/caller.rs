@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use chrono::{SecondsFormat, Utc};
+use ingest::webhooks::signature;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::script::Turn;
+use super::webhook::Webhook;
 use crate::failure::{Failure, OrFail};
 use crate::instance::Instance;
 
@@ -47,7 +49,7 @@ impl Caller {
     /// Enrols the participant, as a service would, and logs in, as the participant would.
     pub(super) async fn log_in(instance: &Instance) -> Result<Self, Failure> {
         let client =
-            reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().or_fail("make an HTTP client")?;
+            shared::http::client::local().timeout(PATIENCE).build().or_fail("make an HTTP client")?;
         let base_url = instance.base_url.clone();
         // In whatever LOGIN_MODE the system runs.
         let code = format!("{:016x}", rand::random::<u64>());
@@ -69,11 +71,20 @@ impl Caller {
         let request =
             self.client.post(format!("{}/api/v1/chat/message", self.base_url)).bearer_auth(&self.token);
         let answer = answer(request.json(&self.body(turn)), "send a message").await?;
-        let sequence =
-            answer.headers().get("turnlog-sequence").and_then(|value| value.to_str().ok()?.parse().ok());
-        let sequence = sequence.ok_or_else(|| Failure::new("the answer to a message names no sequence"))?;
+        let sequence = sequence(&answer)?;
         let Saved { message_id } = answer.json().await.or_fail("read the answer to a message")?;
         Ok(Receipt { message_id, sequence })
+    }
+
+    /// Sends what ElevenLabs would; the sequence of what it became.
+    pub(super) async fn deliver(&self, webhook: Webhook) -> Result<u64, Failure> {
+        let request = self
+            .client
+            .post(format!("{}/api/v1/webhooks/elevenlabs", self.base_url))
+            .header(signature::HEADER, webhook.signature)
+            .header("content-type", "application/json")
+            .body(webhook.body);
+        sequence(&answer(request, "send a webhook").await?)
     }
 
     /// Where the conversation's feed is.
@@ -102,6 +113,11 @@ impl Caller {
 /// A turn's own id: a correction has that of what it corrects.
 pub(super) fn message_id(turn: &Turn) -> String {
     format!("msg_demo_{}", turn.number)
+}
+
+fn sequence(answer: &reqwest::Response) -> Result<u64, Failure> {
+    let named = answer.headers().get("turnlog-sequence").and_then(|value| value.to_str().ok()?.parse().ok());
+    named.ok_or_else(|| Failure::new("the answer to a write names no sequence"))
 }
 
 async fn answer(request: reqwest::RequestBuilder, what: &str) -> Result<reqwest::Response, Failure> {

@@ -28,7 +28,7 @@ pub(super) struct Feed {
 impl Feed {
     /// Opens the feed at this address.
     pub(super) async fn open(url: &str, token: &str) -> Result<Self, Failure> {
-        let client = reqwest::Client::builder().no_proxy().build().or_fail("make an HTTP client")?;
+        let client = shared::http::client::local().build().or_fail("make an HTTP client")?;
         let answer = client.get(url).bearer_auth(token).send().await.or_fail("open the feed")?;
         let answer = answer.error_for_status().or_fail("open the feed")?;
         Ok(Self { answer, buffer: Vec::new() })

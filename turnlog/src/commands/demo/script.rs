@@ -48,6 +48,17 @@ pub(super) const SCRIPT: [Turn; 9] = [
     turn(8, "user", "I'll ring the practice tomorrow. Danke – thank you! 🙂"),
 ];
 
+/// What was heard of a turn that was synced in full: the frontend was not told that it was cut short.
+pub(super) const LAST_HEARD: Turn = Turn {
+    number: 7,
+    role: "assistant",
+    content: "Yes, peripheral artery disease. Please tell your doctor about the shorter distance",
+    corrects: true,
+};
+
+/// What cut it short, which the frontend missed.
+pub(super) const MISSED: Turn = turn(0, "user", "Sooner than my check-up in March?");
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,11 @@ const FIND: &str = "SELECT content = $2 FROM paco_conversations WHERE id = $1";
 const ROWS: &str =
     "SELECT id, role, timestamp, provider, elevenlabs_message_id, content FROM paco_conversations
     WHERE elevenlabs_conversation_id = $1 ORDER BY id";
+const REPORT: &str =
+    "SELECT r.sequence, c.status, r.call_successful, r.duration_seconds, r.cost, r.title, r.summary,
+            (SELECT count(*) FROM turnlog.turns AS t WHERE t.conversation = c.token) AS turns
+     FROM turnlog.conversations AS c JOIN turnlog.reports AS r ON r.conversation = c.token
+     WHERE c.conversation_id = $1 AND r.kind = 'post_call_transcription'";
 
 #[derive(FromRow)]
 struct Row {
@@ -28,6 +33,31 @@ struct Row {
     provider: String,
     elevenlabs_message_id: Option<String>,
     content: String,
+}
+
+#[derive(FromRow)]
+struct Report {
+    sequence: i64,
+    status: String,
+    call_successful: Option<String>,
+    duration_seconds: Option<i64>,
+    cost: Option<i64>,
+    title: Option<String>,
+    summary: Option<String>,
+    turns: i64,
+}
+
+impl Report {
+    fn print(&self) {
+        let number = |number: Option<i64>| number.map_or("-".into(), |number| number.to_string());
+        let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+        println!("\nturnlog.reports and turnlog.turns, of the same conversation:\n");
+        println!("  status     {} ({})", self.status, text(&self.call_successful));
+        println!("  duration   {} s, cost {} credits", number(self.duration_seconds), number(self.cost));
+        println!("  turns      {}, with those in which nothing was said", self.turns);
+        println!("  title      {}", text(&self.title));
+        println!("  summary    {}", text(&self.summary));
+    }
 }
 
 /// A session that looks at it.
@@ -59,6 +89,28 @@ impl Table {
                 "row {id} is not in the table after {PATIENCE:?}: see turnlog status"
             ))),
         }
+    }
+
+    /// Waits for the report that stands at this place in the log, and prints it.
+    pub(super) async fn print_report(&mut self, conversation: &str, sequence: u64) -> Result<(), Failure> {
+        let looking = async {
+            loop {
+                let found: Option<Report> =
+                    sqlx::query_as(REPORT).bind(conversation).fetch_optional(&mut self.0).await?;
+                match found {
+                    Some(report) if report.sequence.unsigned_abs() >= sequence => {
+                        return Ok::<_, sqlx::Error>(report);
+                    }
+                    Some(_) | None => tokio::time::sleep(EVERY).await,
+                }
+            }
+        };
+        let looked = tokio::time::timeout(PATIENCE, looking).await;
+        let report = looked
+            .map_err(|_| Failure::new("the report is not in the table: see turnlog status"))?
+            .or_fail("look at the table")?;
+        report.print();
+        Ok(())
     }
 
     /// Prints the rows of a conversation as they stand.

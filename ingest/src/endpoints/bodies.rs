@@ -1,0 +1,152 @@
+//! What bodies hold, for the document: handlers read them field by field, to name every bad one at once.
+#![expect(dead_code, reason = "they stand for bodies in the document, and are never made")]
+
+use shared::ids::{Provider, Speaker};
+use shared::limits::MAX_MESSAGES_PER_REQUEST;
+use utoipa::ToSchema;
+
+/// A login.
+#[derive(ToSchema)]
+pub(super) struct Login {
+    /// The participant's id.
+    #[schema(min_length = 1)]
+    research_id: String,
+    /// The participant's code, where `LOGIN_MODE=code`.
+    #[schema(min_length = 4, max_length = 256)]
+    access_code: Option<String>,
+}
+
+/// One turn of a conversation.
+#[derive(ToSchema)]
+pub(super) struct NewMessage {
+    /// The participant's id: the one that the token was made for.
+    #[schema(min_length = 1)]
+    research_id: String,
+    #[schema(inline)]
+    role: Speaker,
+    /// What was said, at most `MAX_CONTENT_BYTES` bytes; not blank, and free of NUL.
+    #[schema(min_length = 1)]
+    content: String,
+    /// When, with an offset: not before 1970, and at most a day in the future.
+    #[schema(format = DateTime)]
+    timestamp: String,
+    #[schema(inline)]
+    provider: Provider,
+    /// The conversation it belongs to; otherwise the participant's own standing one of that provider.
+    #[schema(min_length = 1)]
+    elevenlabs_conversation_id: Option<String>,
+    /// Its own id. The same id again is a repeat, or with another content a correction.
+    #[schema(min_length = 1)]
+    elevenlabs_message_id: Option<String>,
+}
+
+/// Turns that were kept while the frontend was offline.
+#[derive(ToSchema)]
+pub(super) struct NewMessages {
+    /// In the order in which they are stored.
+    #[schema(min_items = 1, max_items = 500)]
+    messages: Vec<NewMessage>,
+}
+
+const _: () = assert!(MAX_MESSAGES_PER_REQUEST == 500, "the bound of `messages` above is a literal");
+
+/// What ElevenLabs posts after a call: `post_call_transcription`, `post_call_audio`, `call_initiation_failure`, and
+/// what comes next. Every JSON is taken.
+#[derive(ToSchema)]
+pub(super) struct VendorWebhook {
+    #[schema(rename = "type")]
+    kind: Option<String>,
+    event_timestamp: Option<f64>,
+    #[schema(value_type = Option<Object>)]
+    data: Option<()>,
+}
+
+/// A conversation that has ended.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct ConversationEndData {
+    /// Its holder's e-mail address.
+    #[schema(min_length = 3, max_length = 1024, pattern = "^[^@]+@[^@]+$")]
+    email_id: String,
+    /// Its holder's account. Whoever wrote into the conversation first owns it; else this account does.
+    #[schema(min_length = 1)]
+    account_id: String,
+    /// Its id; none that begins with `standing.`.
+    #[schema(min_length = 1)]
+    conversation_id: String,
+    /// Every turn, in its order.
+    #[schema(max_items = 10_000)]
+    transcript: Vec<TranscriptMessage>,
+    metadata: ConversationMetadata,
+    /// A text, or an object with a `summary` or `text`.
+    summary: Option<Summary>,
+}
+
+#[derive(ToSchema, serde::Serialize)]
+#[serde(untagged)]
+pub(super) enum Summary {
+    Text(String),
+    Object(serde_json::Map<String, serde_json::Value>),
+}
+
+/// One turn.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct TranscriptMessage {
+    /// With an offset: not before 1970, and at most a day in the future.
+    #[schema(format = DateTime)]
+    timestamp: String,
+    #[schema(pattern = "^(user|agent)$")]
+    speaker: String,
+    /// At most `MAX_CONTENT_BYTES` bytes, free of NUL. A blank one is no message.
+    content: String,
+    /// Its own id; no other turn has it.
+    #[schema(min_length = 1)]
+    message_id: String,
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<()>,
+}
+
+/// Where and how it was held.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct ConversationMetadata {
+    #[schema(max_length = 1024)]
+    session_id: Option<String>,
+    #[schema(max_length = 1024)]
+    agent_id: String,
+    /// In seconds.
+    #[schema(minimum = 0, maximum = 2_147_483_647)]
+    duration: u32,
+    #[schema(minimum = 0, maximum = 2_147_483_647)]
+    message_count: u32,
+    #[schema(max_length = 1024)]
+    platform: String,
+    #[schema(max_length = 1024)]
+    user_agent: String,
+}
+
+/// What is known of a participant; what is not given stays as it is.
+#[derive(ToSchema)]
+pub(super) struct Profile {
+    #[schema(max_length = 1024)]
+    name: Option<String>,
+    #[schema(minimum = 0, maximum = 150)]
+    age: Option<u16>,
+    #[schema(max_length = 1024)]
+    location: Option<String>,
+}
+
+/// A participant, as a service enrols it; what is not given stays as it is.
+#[derive(ToSchema)]
+pub(super) struct Enrolment {
+    /// What the participant logs in with, where `LOGIN_MODE=code`.
+    #[schema(min_length = 4, max_length = 256)]
+    access_code: Option<String>,
+    #[schema(max_length = 1024)]
+    name: Option<String>,
+    #[schema(minimum = 0, maximum = 150)]
+    age: Option<u16>,
+    #[schema(max_length = 1024)]
+    location: Option<String>,
+}

@@ -1,0 +1,73 @@
+//! Facts about single turns.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ConversationId, MessageId, ParticipantId, Provider, Speaker, Timestamp};
+
+/// Between the places of two turns that came one after the other, so that others fit in between: a transcript of
+/// thousands of turns can complete two.
+pub const PLACE_STEP: u64 = 1 << 32;
+
+/// Data of `turnlog.message.recorded.v1`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// The conversation it belongs to.
+    pub conversation_id: ConversationId,
+    /// Who owns the conversation; absent where no participant is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub participant_id: Option<ParticipantId>,
+    /// Its place in the conversation at the time it was stored, from 1. Decided under the conversation's expected
+    /// sequence, so it is also the number of messages so far: readers need not count.
+    pub ordinal: u64,
+    /// The message's own id, where it came with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<MessageId>,
+    /// The caller's `Idempotency-Key`, where the message has no id of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<MessageId>,
+    /// Who spoke.
+    pub role: Speaker,
+    /// What was said.
+    pub content: String,
+    /// When it was said, as the caller's clock had it.
+    pub timestamp: Timestamp,
+    /// Through which frontend.
+    pub provider: Provider,
+    /// Where it stands in the order of its conversation, if not at the end as it was then: a turn that a transcript
+    /// completed later stands between its neighbours. See [`Message::place`].
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "place")]
+    pub inserted_at: Option<u64>,
+    /// The vendor's own number of the utterance, where it came with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<u64>,
+    /// It is known from a report alone; no frontend has sent it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub reported: bool,
+    /// What was about to be said when the speaker was interrupted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<String>,
+}
+
+impl Message {
+    /// What a conversation is ordered by, and by sequence where two are equal.
+    pub fn place(&self) -> u64 {
+        self.inserted_at.unwrap_or(self.ordinal.saturating_mul(PLACE_STEP))
+    }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// Data of `turnlog.message.corrected.v1`: the whole message as it stands now, and which one it was.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Correction {
+    /// Sequence of the event that recorded the message first; its row's id.
+    pub first_sequence: u64,
+    /// The message with its new content; `ordinal` is the first version's.
+    #[serde(flatten)]
+    pub message: Message,
+    /// What a frontend sent, where the final text of the vendor stands against it and holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<String>,
+}
