@@ -116,6 +116,9 @@ fn envelope(turn: Turn, text: &str) -> Result<Envelope> {
         event_id: None,
         reported: false,
         original: None,
+        sources: None,
+        attachments: Vec::new(),
+        late: false,
     });
     Envelope::seal(subject, event_id, &event, &Origin::default(), Utc::now()).map_err(Error::Json)
 }

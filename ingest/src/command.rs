@@ -2,9 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
-use shared::events::{Enrolment, Payload, Recording, Refusal, Revocation, Source, Unread};
+use shared::events::{
+    Admin, Attachment, Call, Enrolment, Payload, Recording, Refusal, Revocation, Source, Unread, Viewer,
+    Worker,
+};
 use shared::http::{Fields, JsonObject};
-use shared::ids::{ConversationId, Invalid, MessageId, ParticipantId, Provider, Speaker, Timestamp, no_nul};
+use shared::ids::{
+    AdminId, ConversationId, Invalid, MessageId, ParticipantId, Provider, Speaker, Timestamp, WorkerId,
+    no_nul,
+};
 use shared::problem::{FieldError, Kind, Problem};
 use shared::report;
 use shared::subjects::{Aggregate, Subject};
@@ -33,6 +39,47 @@ pub enum Command {
     Receive(Unread),
     /// Note that a webhook was turned away.
     Refuse(Refusal),
+    /// Something about a conversation's call.
+    Call(OnCall),
+    /// Something about the directory.
+    Directory(OnDirectory),
+}
+
+/// Something to be done to a conversation that carries a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OnCall {
+    /// Which one.
+    pub conversation: ConversationId,
+    /// What.
+    pub deed: Deed,
+}
+
+/// What can be done to a call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Deed {
+    /// Open it, or change what is known of it.
+    Open(Call),
+    /// This admin takes it over.
+    TakeOver(AdminId),
+    /// This admin gives it back.
+    Release(AdminId),
+    /// It ends, at the word of this admin or of a service.
+    End(Option<AdminId>, Timestamp),
+    /// Somebody has seen it up to a sequence.
+    See(Viewer, u64),
+}
+
+/// Something to be done to the directory.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OnDirectory {
+    /// Make a worker known, or change them.
+    RegisterWorker(Worker),
+    /// A worker leaves.
+    RemoveWorker(WorkerId),
+    /// Make an admin known, or change them.
+    RegisterAdmin(Admin),
+    /// An admin leaves.
+    RemoveAdmin(AdminId),
 }
 
 /// What somebody tells of a whole conversation, read.
@@ -63,8 +110,8 @@ pub struct ReportConversation {
 /// A turn, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecordMessage {
-    /// Who sends it, and owns the conversation.
-    pub participant: ParticipantId,
+    /// Who sends it, and owns the conversation; absent where a service tells of a call.
+    pub participant: Option<ParticipantId>,
     /// Where it belongs.
     pub conversation: ConversationId,
     /// Its own id.
@@ -81,6 +128,10 @@ pub struct RecordMessage {
     pub provider: Provider,
     /// The vendor's own number of the utterance.
     pub event_id: Option<u64>,
+    /// What an answer is based on.
+    pub sources: Option<String>,
+    /// What came with it besides words.
+    pub attachments: Vec<Attachment>,
 }
 
 impl Command {
@@ -95,6 +146,13 @@ impl Command {
             Self::StoreAudio(recording) => Subject::conversation(&recording.conversation_id),
             Self::Receive(unread) => Subject::of(Aggregate::Webhook, &unread.sha256),
             Self::Refuse(refusal) => Subject::of(Aggregate::Source, refusal.source.as_str()),
+            Self::Call(on) => Subject::conversation(&on.conversation),
+            Self::Directory(on) => match on {
+                OnDirectory::RegisterWorker(worker) => Subject::worker(&worker.worker_id),
+                OnDirectory::RemoveWorker(id) => Subject::worker(id),
+                OnDirectory::RegisterAdmin(admin) => Subject::admin(&admin.admin_id),
+                OnDirectory::RemoveAdmin(id) => Subject::admin(id),
+            },
         }
     }
 
@@ -108,7 +166,9 @@ impl Command {
             | Self::Report(_)
             | Self::StoreAudio(_)
             | Self::Receive(_)
-            | Self::Refuse(_) => true,
+            | Self::Refuse(_)
+            | Self::Call(_)
+            | Self::Directory(_) => true,
         }
     }
 
@@ -127,7 +187,9 @@ impl Command {
             | Self::Report(_)
             | Self::StoreAudio(_)
             | Self::Receive(_)
-            | Self::Refuse(_) => None,
+            | Self::Refuse(_)
+            | Self::Call(_)
+            | Self::Directory(_) => None,
         }
     }
 }
@@ -155,6 +217,15 @@ impl ContentDigest {
     /// Of one version.
     pub fn of(role: Speaker, content: &str) -> Self {
         Self(hash(role.as_str(), &[content]))
+    }
+
+    /// Of one version with what came with it.
+    pub fn with(role: Speaker, content: &str, sources: Option<&str>, attachments: &[Attachment]) -> Self {
+        if sources.is_none() && attachments.is_empty() {
+            return Self::of(role, content);
+        }
+        let beside = serde_json::json!([sources, attachments]).to_string();
+        Self(hash(role.as_str(), &[content, "\0", &beside]))
     }
 }
 
@@ -240,7 +311,7 @@ impl RecordMessage {
             return Err(NotTaken::NotYours);
         }
         let idempotency_key = idempotency_key.filter(|_| message_id.is_none());
-        let participant = research_id;
+        let participant = Some(research_id);
         Ok(Self {
             participant,
             conversation,
@@ -251,11 +322,13 @@ impl RecordMessage {
             timestamp,
             provider,
             event_id,
+            sources: None,
+            attachments: Vec::new(),
         })
     }
 }
 
-fn content(text: String, most: usize) -> Result<String, Invalid> {
+pub(crate) fn content(text: String, most: usize) -> Result<String, Invalid> {
     if text.trim().is_empty() {
         return Err(Invalid("must not be blank".into()));
     }
@@ -297,7 +370,7 @@ impl ProfileRequest {
     }
 }
 
-fn short_text(text: String) -> Result<String, Invalid> {
+pub(crate) fn short_text(text: String) -> Result<String, Invalid> {
     if text.len() > MAX_PROFILE_BYTES {
         return Err(Invalid(format!("must be at most {MAX_PROFILE_BYTES} bytes")));
     }

@@ -1,13 +1,14 @@
 //! What a command means for an aggregate in this state: pure, no clock, no I/O, so that it can be decided again.
 
+mod call;
 mod report;
 
-use shared::events::{Claim, Correction, Event, Message, Recording, Revocation};
-use shared::ids::ParticipantId;
+use shared::events::{AdminRemoval, Claim, Correction, Event, Message, Recording, Revocation, WorkerRemoval};
+use shared::ids::{AdminId, ParticipantId};
 
 use crate::align::claim;
-use crate::command::{Command, ContentDigest, RecordMessage};
-use crate::state::{Conversation, State, Turn, merge};
+use crate::command::{Command, ContentDigest, OnDirectory, RecordMessage};
+use crate::state::{Conversation, Standing, State, Turn, merge};
 
 /// What comes of a command.
 #[derive(Debug, PartialEq)]
@@ -36,6 +37,24 @@ pub enum Refusal {
     /// Somebody else wrote first.
     #[error("This conversation belongs to another participant.")]
     NotOwner,
+    /// There is nothing to do it to.
+    #[error("There is no such {0}.")]
+    Unknown(&'static str),
+    /// Somebody else holds the call.
+    #[error("The call is held by {0}.")]
+    Held(AdminId),
+    /// Only who holds the call may.
+    #[error("Only the admin who holds the call, or a service, ends it; take it over first.")]
+    NotHolder,
+    /// The call is over.
+    #[error("The conversation has ended.")]
+    Ended,
+    /// The call is another one.
+    #[error("This conversation carries another call: {0} differs from what is stored.")]
+    OtherCall(&'static str),
+    /// What was seen is not there yet.
+    #[error("sequence must be one of the conversation's: it ends at {0}.")]
+    Ahead(u64),
 }
 
 impl Decision {
@@ -88,37 +107,71 @@ pub fn decide(
             None => Decision::append(Event::WebhookReceived(unread.clone())),
         },
         Command::Refuse(refusal) => Decision::append(Event::WebhookRefused(refusal.clone())),
+        Command::Call(on) => call::decide(on, &state.conversation, last_sequence)?,
+        Command::Directory(on) => directory(on, state, last_sequence)?,
+    })
+}
+
+fn directory(on: &OnDirectory, state: &State, last_sequence: u64) -> Result<Decision, Refusal> {
+    let already = || Decision::already(last_sequence);
+    Ok(match (on, &state.worker, &state.admin) {
+        (OnDirectory::RegisterWorker(worker), Some(known), _) if worker == known => already(),
+        (OnDirectory::RegisterWorker(worker), _, _) => {
+            Decision::append(Event::WorkerRegistered(worker.clone()))
+        }
+        (OnDirectory::RemoveWorker(_), None, _) if last_sequence == 0 => {
+            return Err(Refusal::Unknown("worker"));
+        }
+        (OnDirectory::RemoveWorker(_), None, _) | (OnDirectory::RemoveAdmin(_), _, Standing::Removed) => {
+            already()
+        }
+        (OnDirectory::RemoveWorker(id), Some(_), _) => {
+            Decision::append(Event::WorkerRemoved(WorkerRemoval { worker_id: id.clone() }))
+        }
+        (OnDirectory::RegisterAdmin(admin), _, Standing::Registered(known)) if admin == known => already(),
+        (OnDirectory::RegisterAdmin(admin), _, _) => Decision::append(Event::AdminRegistered(admin.clone())),
+        // One who was never registered may have a token all the same: it is worth nothing from here on.
+        (OnDirectory::RemoveAdmin(id), _, Standing::Registered(_) | Standing::Unknown) => {
+            Decision::append(Event::AdminRemoved(AdminRemoval { admin_id: id.clone() }))
+        }
     })
 }
 
 fn record(message: &RecordMessage, conversation: &Conversation, planned: u64) -> Result<Decision, Refusal> {
-    if conversation.owner.as_ref().is_some_and(|owner| *owner != message.participant) {
-        return Err(Refusal::NotOwner);
+    match (&message.participant, &conversation.owner, &conversation.call) {
+        (Some(sender), Some(owner), _) if sender != owner => return Err(Refusal::NotOwner),
+        // A call that no participant began is nobody's to claim by knowing its id.
+        (Some(_), None, Some(_)) => return Err(Refusal::NotOwner),
+        (None, _, None) => return Err(Refusal::Unknown("call")),
+        (Some(_), Some(_), _) | (Some(_), None, None) | (None, _, Some(_)) => {}
     }
-    let digest = ContentDigest::of(message.role, &message.content);
+    let digest =
+        ContentDigest::with(message.role, &message.content, message.sources.as_deref(), &message.attachments);
     if let Some(turn) = message.key().and_then(|key| conversation.find(key)) {
         let first = turn.first();
         // Any version that was sent before is a repeat, also an older one: a late retry must not undo a correction.
         return Ok(match turn.version(digest) {
             Some(sequence) => Decision::Already { first, sequence },
-            None => corrected(message, turn),
+            None => corrected(message, conversation, turn),
         });
     }
     if let Some(turn) = reported_turn(message, conversation) {
-        return Ok(owned(message, conversation, corrected(message, turn)));
+        return Ok(owned(message, conversation, corrected(message, conversation, turn)));
     }
-    let event = Event::MessageRecorded(fact(message, conversation.messages + planned + 1));
+    let ordinal = conversation.messages + planned + 1;
+    let event = Event::MessageRecorded(fact(message, conversation, ordinal));
     Ok(owned(message, conversation, Decision::append(event)))
 }
 
 /// The final text of a report holds against what a frontend sends late, which is kept beside it.
-fn corrected(message: &RecordMessage, turn: &Turn) -> Decision {
-    let mut fact = fact(message, turn.ordinal);
+fn corrected(message: &RecordMessage, conversation: &Conversation, turn: &Turn) -> Decision {
+    let mut fact = fact(message, conversation, turn.ordinal);
     let mut sent = None;
     if let Some(held) = &turn.message {
         fact.inserted_at = held.inserted_at;
         fact.event_id = fact.event_id.or(held.event_id);
         fact.original.clone_from(&held.original);
+        fact.late = held.late;
         if turn.settled {
             fact.role = held.role;
             sent = (held.content != fact.content)
@@ -147,8 +200,10 @@ fn reported_turn<'c>(message: &RecordMessage, conversation: &'c Conversation) ->
 
 /// What was there before its participant was known becomes the participant's, too.
 fn owned(message: &RecordMessage, conversation: &Conversation, mut decision: Decision) -> Decision {
-    if let (Decision::Append { events, .. }, None) = (&mut decision, &conversation.owner) {
-        events.splice(0..0, claimed(conversation, &message.conversation, &message.participant));
+    if let (Decision::Append { events, .. }, None, Some(participant)) =
+        (&mut decision, &conversation.owner, &message.participant)
+    {
+        events.splice(0..0, claimed(conversation, &message.conversation, participant));
     }
     decision
 }
@@ -171,10 +226,10 @@ fn audio(recording: &Recording, conversation: &Conversation) -> Decision {
     Decision::append(Event::AudioStored(Recording { participant_id, ..recording.clone() }))
 }
 
-fn fact(message: &RecordMessage, ordinal: u64) -> Message {
+fn fact(message: &RecordMessage, conversation: &Conversation, ordinal: u64) -> Message {
     Message {
         conversation_id: message.conversation.clone(),
-        participant_id: Some(message.participant.clone()),
+        participant_id: message.participant.clone().or_else(|| conversation.owner.clone()),
         ordinal,
         message_id: message.message_id.clone(),
         idempotency_key: message.idempotency_key.clone(),
@@ -186,6 +241,9 @@ fn fact(message: &RecordMessage, ordinal: u64) -> Message {
         event_id: message.event_id,
         reported: false,
         original: None,
+        sources: message.sources.clone(),
+        attachments: message.attachments.clone(),
+        late: conversation.ended.is_some(),
     }
 }
 

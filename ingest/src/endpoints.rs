@@ -1,6 +1,8 @@
 //! Handlers: extract, call one function, shape the answer.
 
 mod bodies;
+pub(crate) mod calls;
+pub(crate) mod directory;
 pub(crate) mod messages;
 pub(crate) mod participants;
 pub(crate) mod sessions;
@@ -10,7 +12,7 @@ use axum::Json;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use shared::problem::{Kind, Problem};
+use shared::problem::{FieldError, Kind, Problem};
 
 use crate::committer::Failure;
 use crate::decide::Refusal;
@@ -20,7 +22,7 @@ static SEQUENCE: HeaderName = HeaderName::from_static("turnlog-sequence");
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Refused(Refusal::NotOwner) => Self::new(Kind::Forbidden, Refusal::NotOwner.to_string()),
+            Failure::Refused(refusal) => refusal.into(),
             Failure::Unavailable(cause) => {
                 let detail =
                     "The log takes no events just now; nothing was acknowledged. Send it again in a moment.";
@@ -28,6 +30,27 @@ impl From<Failure> for Problem {
             }
         }
     }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let kind = match &refusal {
+            Refusal::NotOwner | Refusal::NotHolder => Kind::Forbidden,
+            Refusal::Unknown(_) => Kind::NotFound,
+            Refusal::Held(_) | Refusal::Ended | Refusal::OtherCall(_) => Kind::Conflict,
+            Refusal::Ahead(_) => {
+                let message = refusal.to_string();
+                return Self::fields(vec![FieldError { field: "sequence".into(), message }]);
+            }
+        };
+        Self::new(kind, refusal.to_string())
+    }
+}
+
+/// An id from the path.
+fn named<T: TryFrom<String, Error: ToString>>(text: String) -> Result<T, Problem> {
+    T::try_from(text)
+        .map_err(|error| Problem::fields(vec![FieldError { field: "id".into(), message: error.to_string() }]))
 }
 
 /// 200 with the body, and the event's sequence beside it.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod align;
+mod call;
 pub mod command;
 pub mod committer;
 pub mod decide;
@@ -48,6 +49,7 @@ pub(crate) struct Parts {
     settings: IngestSettings,
     authenticator: Authenticator,
     committer: Committer,
+    log: Log,
     logins: LoginLimiter,
     access_codes: AccessCodes,
     conversation_webhooks: Limiter<Network>,
@@ -106,6 +108,7 @@ pub async fn start(
         sources: Sources::new(committer.clone()),
         spool: Spool::new(&settings.webhooks),
         reader: Reader::new(objects.clone()),
+        log: log.clone(),
         committer,
         settings,
     }));

@@ -5,7 +5,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::App;
-use crate::endpoints::{messages, participants, sessions, webhooks};
+use crate::endpoints::{calls, directory, messages, participants, sessions, webhooks};
 
 pub(crate) fn routes(app: App) -> OpenApiRouter {
     OpenApiRouter::new()
@@ -18,5 +18,14 @@ pub(crate) fn routes(app: App) -> OpenApiRouter {
         .routes(routes!(participants::update_own))
         .routes(routes!(webhooks::elevenlabs_webhook))
         .routes(routes!(webhooks::conversation_webhook))
+        .routes(routes!(directory::register_worker, directory::remove_worker))
+        .routes(routes!(directory::register_admin, directory::remove_admin))
+        .routes(routes!(calls::open))
+        .routes(routes!(calls::save_turn))
+        .routes(routes!(calls::take_over))
+        .routes(routes!(calls::release))
+        .routes(routes!(calls::end))
+        .routes(routes!(calls::see))
+        .routes(routes!(calls::typing))
         .with_state(app)
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use shared::events::{Correction, Enrolment, Event, Message, Recording, Report};
-use shared::ids::ParticipantId;
+use shared::events::{Admin, Call, Correction, Enrolment, Event, Message, Recording, Report, Viewer, Worker};
+use shared::ids::{AdminId, CompanyId, ParticipantId};
 
 use crate::command::{ContentDigest, Key};
 
@@ -18,6 +18,33 @@ pub struct State {
     pub revoked: bool,
     /// Of a webhook that was not understood: where it stands.
     pub unread: Option<u64>,
+    /// Of a worker; absent while they are not known.
+    pub worker: Option<Worker>,
+    /// Of an admin.
+    pub admin: Standing,
+}
+
+/// What the directory says of an admin.
+#[derive(Debug, Default)]
+pub enum Standing {
+    /// Nothing: whose they are is what their token says.
+    #[default]
+    Unknown,
+    /// Whose they are.
+    Registered(Admin),
+    /// They have left.
+    Removed,
+}
+
+impl Standing {
+    /// Whether a token that names this company still says the truth.
+    pub fn allows(&self, company: &CompanyId) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::Registered(admin) => admin.company_id == *company,
+            Self::Removed => false,
+        }
+    }
 }
 
 /// A conversation: who owns it, what was said, what was told of it.
@@ -36,6 +63,12 @@ pub struct Conversation {
     pub reports: HashMap<String, Reported>,
     /// Sounds that were stored: SHA-256 and sequence.
     pub audio: Vec<(String, u64)>,
+    /// The call that it carries, as it stands.
+    pub call: Option<Box<Call>>,
+    /// Where it ended.
+    pub ended: Option<u64>,
+    /// Who has seen it, up to which sequence.
+    pub seen: HashMap<Viewer, u64>,
     /// Bytes of the texts held.
     bytes: usize,
 }
@@ -91,6 +124,19 @@ impl State {
             Event::TokenRevoked(_) => self.revoked = true,
             Event::WebhookReceived(_) => self.unread = Some(sequence),
             Event::WebhookRefused(_) => {}
+            Event::CallOpened(call) | Event::CallChanged(call) => self.conversation.call = Some(call.into()),
+            Event::CallTakenOver(handover) | Event::CallReleased(handover) => {
+                self.conversation.call = Some(handover.call.into());
+            }
+            Event::ConversationEnded(_) => self.conversation.ended = Some(sequence),
+            Event::ConversationSeen(sighting) => {
+                let seen = self.conversation.seen.entry(sighting.by).or_default();
+                *seen = sighting.sequence.max(*seen);
+            }
+            Event::WorkerRegistered(worker) => self.worker = Some(worker),
+            Event::WorkerRemoved(_) => self.worker = None,
+            Event::AdminRegistered(admin) => self.admin = Standing::Registered(admin),
+            Event::AdminRemoved(_) => self.admin = Standing::Removed,
         }
     }
 
@@ -98,14 +144,21 @@ impl State {
     pub fn weight(&self) -> usize {
         const EACH: usize =
             size_of::<(Key, usize)>() + size_of::<Turn>() + size_of::<(ContentDigest, u64)>() + 64;
-        512 + self.conversation.turns.len() * EACH + self.conversation.bytes
+        512 + self.conversation.turns.len() * EACH
+            + self.conversation.bytes
+            + self.conversation.seen.len() * 128
     }
 }
 
 impl Conversation {
     /// Whether anything was said or told.
     pub fn has_begun(&self) -> bool {
-        self.messages > 0 || !self.reports.is_empty() || !self.audio.is_empty()
+        self.messages > 0 || !self.reports.is_empty() || !self.audio.is_empty() || self.call.is_some()
+    }
+
+    /// The admin who holds its call.
+    pub fn holder(&self) -> Option<&AdminId> {
+        self.call.as_ref()?.admin_id.as_ref()
     }
 
     /// The message with this natural key.
@@ -131,7 +184,7 @@ impl Conversation {
         if let Some(key) = key {
             self.known.entry(key).or_insert(self.turns.len());
         }
-        let digest = ContentDigest::of(message.role, &message.content);
+        let digest = digest(&message, &message.content);
         let (ordinal, settled) = (message.ordinal, message.reported);
         let message = (!standing).then(|| Box::new(message));
         self.bytes += message.as_deref().map_or(0, size);
@@ -147,7 +200,7 @@ impl Conversation {
         }
         let turn = &mut self.turns[place];
         for text in [Some(message.content.as_str()), sent.as_deref()].into_iter().flatten() {
-            turn.versions.push((ContentDigest::of(message.role, text), sequence));
+            turn.versions.push((digest(&message, text), sequence));
         }
         if let Some(held) = &mut turn.message {
             self.bytes = self.bytes.saturating_sub(size(held)) + size(&message);
@@ -181,6 +234,10 @@ impl Conversation {
         self.owned_by(recording.participant_id.as_ref());
         self.audio.push((recording.audio.sha256, sequence));
     }
+}
+
+fn digest(message: &Message, text: &str) -> ContentDigest {
+    ContentDigest::with(message.role, text, message.sources.as_deref(), &message.attachments)
 }
 
 /// Bytes of a message's texts.

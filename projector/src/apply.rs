@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 
 use crate::rows::{Changes, ConversationRow, MessageRow, ParkedRow, ParticipantRow};
 
+mod calls;
 mod reports;
 
 /// Writes everything but the checkpoint. The caller holds the transaction.
@@ -16,6 +17,9 @@ pub(crate) async fn rows(connection: &mut PgConnection, changes: &Changes<'_>) -
     }
     if !changes.corrections.is_empty() {
         corrections(connection, &changes.corrections).await?;
+    }
+    if !changes.details.is_empty() {
+        calls::details(connection, &changes.details).await?;
     }
     if !changes.conversations.is_empty() {
         conversations(connection, &changes.conversations).await?;
@@ -29,6 +33,7 @@ pub(crate) async fn rows(connection: &mut PgConnection, changes: &Changes<'_>) -
     if !changes.recordings.is_empty() {
         reports::recordings(connection, &changes.recordings).await?;
     }
+    calls::rows(connection, changes).await?;
     for claim in &changes.claims {
         reports::claim(connection, claim).await?;
     }

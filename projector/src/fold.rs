@@ -3,13 +3,18 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use shared::events::{Claim, Correction, Enrolment, Event, Message, Recording, Refusal, Report, Source};
+use serde_json::json;
+use shared::events::{
+    Admin, Call, Claim, Correction, Ending, Enrolment, Event, Message, Recording, Refusal, Report, Sighting,
+    Source, Viewer, Worker,
+};
 use shared::ids::{ConversationId, ParticipantId, Provider};
+use shared::subjects::Subject;
 
 use crate::intake::Item;
 use crate::rows::{
-    Changes, ClaimRow, ConversationRow, MessageRow, ParkedRow, ParticipantRow, RecordingRow, RefusedRow,
-    ReportRow, SourceRow, number,
+    AdminRow, CallRow, Changes, ClaimRow, ConversationRow, DetailRow, EndingRow, MessageRow, ParkedRow,
+    ParticipantRow, ReceiptRow, RecordingRow, RefusedRow, ReportRow, SourceRow, WorkerRow, number,
 };
 
 /// Folds entries that are in the order of their sequence. One that comes again is passed over.
@@ -47,6 +52,18 @@ impl<'a> Folding<'a> {
             // It can be read now: the write edge makes a report of it.
             Ok(Event::WebhookReceived(unread)) => self.received(unread.source, item),
             Ok(Event::WebhookRefused(refusal)) => self.refused(item, refusal),
+            Ok(Event::CallOpened(call) | Event::CallChanged(call)) => self.call(item, call),
+            Ok(Event::CallTakenOver(handover) | Event::CallReleased(handover)) => {
+                self.call(item, &handover.call);
+            }
+            Ok(Event::ConversationEnded(ending)) => self.ended(item, ending),
+            Ok(Event::ConversationSeen(sighting)) => self.seen(item, sighting),
+            Ok(Event::WorkerRegistered(worker)) => {
+                self.worker(item, worker.worker_id.as_str(), Some(worker));
+            }
+            Ok(Event::WorkerRemoved(removal)) => self.worker(item, removal.worker_id.as_str(), None),
+            Ok(Event::AdminRegistered(admin)) => self.admin(item, admin.admin_id.as_str(), Some(admin)),
+            Ok(Event::AdminRemoved(removal)) => self.admin(item, removal.admin_id.as_str(), None),
             Err(unreadable) => {
                 self.changes.parked.push(ParkedRow::of(item, &unreadable.reason));
                 if let Some(source) = unreadable.source {
@@ -59,12 +76,92 @@ impl<'a> Folding<'a> {
     fn recorded(&mut self, item: &'a Item, message: &'a Message) {
         self.conversation(item, message);
         self.changes.messages.push(message_row(item, item.sequence, message));
+        if message.sources.is_some() || !message.attachments.is_empty() || message.late {
+            self.changes.details.push(detail_row(item, item.sequence, message));
+        }
     }
 
     /// Not merged with a row of the same batch: what is refused must not depend on what shares a batch.
     fn corrected(&mut self, item: &'a Item, correction: &'a Correction) {
         self.conversation(item, &correction.message);
-        self.changes.corrections.push(message_row(item, correction.first_sequence, &correction.message));
+        let Correction { first_sequence, message, .. } = correction;
+        self.changes.corrections.push(message_row(item, *first_sequence, message));
+        // Newest last: one statement cannot write a row twice.
+        self.changes.details.retain(|row| row.sequence != number(*first_sequence));
+        self.changes.details.push(detail_row(item, *first_sequence, message));
+    }
+
+    fn call(&mut self, item: &'a Item, call: &'a Call) {
+        let began = call.opened_at.instant();
+        self.row(item, &call.conversation_id, None, Provider::Call, began);
+        let rows = &mut self.changes.calls;
+        // It began where its first event is, whichever entries share a batch.
+        let before = rows.iter().position(|held| held.conversation == item.token());
+        let before = before.map(|place| rows.swap_remove(place));
+        rows.push(CallRow {
+            conversation: item.token(),
+            first_sequence: before.as_ref().map_or(number(item.sequence), |row| row.first_sequence),
+            version_sequence: number(item.sequence),
+            worker: Subject::worker(&call.worker_id).token().to_owned(),
+            call,
+            ended_at: before.and_then(|row| row.ended_at),
+        });
+    }
+
+    fn ended(&mut self, item: &'a Item, ending: &'a Ending) {
+        let ended_at = ending.ended_at.instant();
+        if let Some(call) = &ending.call {
+            self.call(item, call);
+            if let Some(row) = self.changes.calls.last_mut() {
+                row.ended_at = Some(ended_at);
+            }
+        }
+        let sequence = number(item.sequence);
+        self.changes.endings.push(EndingRow { conversation: item.token(), sequence, ended_at });
+    }
+
+    fn seen(&mut self, item: &'a Item, sighting: &'a Sighting) {
+        let viewer = match &sighting.by {
+            Viewer::Admin(id) => Subject::admin(id),
+            Viewer::Participant(id) => Subject::participant(id),
+        };
+        let row = ReceiptRow {
+            conversation: item.token(),
+            viewer: viewer.token().to_owned(),
+            version_sequence: number(item.sequence),
+            sequence: number(sighting.sequence),
+            role: sighting.by.role(),
+            viewer_id: sighting.by.id(),
+            seen_at: item.stored_at,
+        };
+        let rows = &mut self.changes.receipts;
+        rows.retain(|held| (held.conversation, &held.viewer) != (row.conversation, &row.viewer));
+        rows.push(row);
+    }
+
+    fn worker(&mut self, item: &'a Item, worker_id: &'a str, worker: Option<&'a Worker>) {
+        self.changes.workers.retain(|held| held.token != item.token());
+        self.changes.workers.push(WorkerRow {
+            token: item.token(),
+            version_sequence: number(item.sequence),
+            worker_id,
+            company_id: worker.map(|worker| worker.company_id.as_str()),
+            mobile_no: worker.map(|worker| worker.mobile_no.as_str()),
+            name: worker.and_then(|worker| worker.name.as_deref()),
+            updated_at: item.stored_at,
+        });
+    }
+
+    fn admin(&mut self, item: &'a Item, admin_id: &'a str, admin: Option<&'a Admin>) {
+        self.changes.admins.retain(|held| held.token != item.token());
+        self.changes.admins.push(AdminRow {
+            token: item.token(),
+            version_sequence: number(item.sequence),
+            admin_id,
+            company_id: admin.map(|admin| admin.company_id.as_str()),
+            name: admin.and_then(|admin| admin.name.as_deref()),
+            updated_at: item.stored_at,
+        });
     }
 
     /// Every version counts, so that it does not matter which entries share a batch.
@@ -203,6 +300,18 @@ impl<'a> Folding<'a> {
             location: data.location.as_deref(),
             stored_at: item.stored_at,
         });
+    }
+}
+
+fn detail_row<'a>(item: &'a Item, first_sequence: u64, message: &'a Message) -> DetailRow<'a> {
+    let attachments = &message.attachments;
+    DetailRow {
+        sequence: number(first_sequence),
+        version_sequence: number(item.sequence),
+        conversation: item.token(),
+        sources: message.sources.as_deref(),
+        attachments: (!attachments.is_empty()).then(|| json!(attachments)),
+        late: message.late,
     }
 }
 

@@ -261,6 +261,17 @@ fn follows(sequence: u64, later: &Event) -> bool {
     match later {
         Event::MessageCorrected(correction) => correction.first_sequence == sequence,
         Event::ParticipantEnrolled(_) | Event::ParticipantUpdated(_) | Event::ConversationClaimed(_) => true,
+        // Their tables know by themselves which version is the newest.
+        Event::CallOpened(_)
+        | Event::CallChanged(_)
+        | Event::CallTakenOver(_)
+        | Event::CallReleased(_)
+        | Event::ConversationEnded(_)
+        | Event::ConversationSeen(_)
+        | Event::WorkerRegistered(_)
+        | Event::WorkerRemoved(_)
+        | Event::AdminRegistered(_)
+        | Event::AdminRemoved(_) => false,
         // Tables know by themselves which report of a kind is the newest.
         Event::ConversationReported(_) | Event::AudioStored(_) => false,
         Event::MessageRecorded(_)

@@ -1,6 +1,8 @@
 //! What is to be written: rows as the tables have them, borrowed from the events.
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
+use shared::events::Call;
 use shared::report::{Facts, Turn};
 
 use crate::intake::Item;
@@ -21,6 +23,18 @@ pub(crate) struct Changes<'a> {
     pub(crate) conversations: Vec<ConversationRow<'a>>,
     /// What was said of participants, in order.
     pub(crate) participants: Vec<ParticipantRow<'a>>,
+    /// Messages with what few have, or that were corrected: what they have of it now.
+    pub(crate) details: Vec<DetailRow<'a>>,
+    /// Calls as they stand, one row for each.
+    pub(crate) calls: Vec<CallRow<'a>>,
+    /// Conversations that ended.
+    pub(crate) endings: Vec<EndingRow<'a>>,
+    /// Who has seen what, one row for each.
+    pub(crate) receipts: Vec<ReceiptRow<'a>>,
+    /// Workers as they stand, one row for each.
+    pub(crate) workers: Vec<WorkerRow<'a>>,
+    /// Admins as they stand, one row for each.
+    pub(crate) admins: Vec<AdminRow<'a>>,
     /// Conversations whose participant became known.
     pub(crate) claims: Vec<ClaimRow<'a>>,
     /// The newest report of each kind of each conversation.
@@ -76,6 +90,71 @@ pub(crate) struct ParticipantRow<'a> {
     pub(crate) age: Option<i32>,
     pub(crate) location: Option<&'a str>,
     pub(crate) stored_at: DateTime<Utc>,
+}
+
+/// What few messages have.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DetailRow<'a> {
+    pub(crate) sequence: i64,
+    pub(crate) version_sequence: i64,
+    pub(crate) conversation: &'a str,
+    pub(crate) sources: Option<&'a str>,
+    pub(crate) attachments: Option<Value>,
+    pub(crate) late: bool,
+}
+
+/// A call as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct CallRow<'a> {
+    pub(crate) conversation: &'a str,
+    pub(crate) first_sequence: i64,
+    pub(crate) version_sequence: i64,
+    pub(crate) worker: String,
+    pub(crate) call: &'a Call,
+    pub(crate) ended_at: Option<DateTime<Utc>>,
+}
+
+/// The end of a conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct EndingRow<'a> {
+    pub(crate) conversation: &'a str,
+    pub(crate) sequence: i64,
+    pub(crate) ended_at: DateTime<Utc>,
+}
+
+/// Up to where somebody has seen a conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ReceiptRow<'a> {
+    pub(crate) conversation: &'a str,
+    pub(crate) viewer: String,
+    pub(crate) version_sequence: i64,
+    pub(crate) sequence: i64,
+    pub(crate) role: &'static str,
+    pub(crate) viewer_id: &'a str,
+    pub(crate) seen_at: DateTime<Utc>,
+}
+
+/// A worker as they stand; without a company once they have left.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct WorkerRow<'a> {
+    pub(crate) token: &'a str,
+    pub(crate) version_sequence: i64,
+    pub(crate) worker_id: &'a str,
+    pub(crate) company_id: Option<&'a str>,
+    pub(crate) mobile_no: Option<&'a str>,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) updated_at: DateTime<Utc>,
+}
+
+/// An admin as they stand; without a company once they have left.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct AdminRow<'a> {
+    pub(crate) token: &'a str,
+    pub(crate) version_sequence: i64,
+    pub(crate) admin_id: &'a str,
+    pub(crate) company_id: Option<&'a str>,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) updated_at: DateTime<Utc>,
 }
 
 /// A conversation's participant, who was not known when it began.

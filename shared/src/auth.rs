@@ -4,6 +4,6 @@ mod identity;
 mod revocations;
 mod tokens;
 
-pub use identity::{AnyCaller, AsParticipant, AsService, Authenticator, Bearer, Identity, KeyId};
+pub use identity::{AnyCaller, AsAdmin, AsParticipant, AsService, Authenticator, Bearer, Identity, KeyId};
 pub use revocations::Revocations;
 pub use tokens::{Grant, Tokens, Who};

@@ -198,6 +198,16 @@ impl Event {
             Self::AudioStored(data) => Subject::conversation(&data.conversation_id),
             Self::WebhookReceived(data) => Subject::of(Aggregate::Webhook, &data.sha256),
             Self::WebhookRefused(data) => Subject::of(Aggregate::Source, data.source.as_str()),
+            Self::CallOpened(call) | Self::CallChanged(call) => Subject::conversation(&call.conversation_id),
+            Self::CallTakenOver(data) | Self::CallReleased(data) => {
+                Subject::conversation(&data.call.conversation_id)
+            }
+            Self::ConversationEnded(data) => Subject::conversation(&data.conversation_id),
+            Self::ConversationSeen(data) => Subject::conversation(&data.conversation_id),
+            Self::WorkerRegistered(data) => Subject::worker(&data.worker_id),
+            Self::WorkerRemoved(data) => Subject::worker(&data.worker_id),
+            Self::AdminRegistered(data) => Subject::admin(&data.admin_id),
+            Self::AdminRemoved(data) => Subject::admin(&data.admin_id),
         }
     }
 }

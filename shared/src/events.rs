@@ -3,6 +3,7 @@
 //! What a type says never changes once written: a field may join it whose absence means what it always meant, anything
 //! else is a new version, and the old one stays readable for ever.
 
+mod call;
 mod message;
 mod report;
 mod webhook;
@@ -12,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::ParticipantId;
 
-pub use message::{Correction, Message, PLACE_STEP};
+pub use call::{Admin, AdminRemoval, Call, Ending, Handover, Sighting, Viewer, Worker, WorkerRemoval};
+pub use message::{Attachment, AttachmentKind, Correction, Message, PLACE_STEP};
 pub use report::{Claim, Payload, RawJson, Recording, Report, Source, StoredObject};
 pub use webhook::{Refusal, Unread};
 
@@ -39,6 +41,26 @@ pub enum Event {
     WebhookReceived(Unread),
     /// A webhook was turned away; kept without its body.
     WebhookRefused(Refusal),
+    /// A call was opened on a conversation.
+    CallOpened(Call),
+    /// What is known of a call changed: its urgency, its medium.
+    CallChanged(Call),
+    /// An admin took a call over.
+    CallTakenOver(Handover),
+    /// An admin gave a call back.
+    CallReleased(Handover),
+    /// A conversation, and its call, ended.
+    ConversationEnded(Ending),
+    /// Somebody has seen a conversation up to a sequence.
+    ConversationSeen(Sighting),
+    /// A worker became known, or changed.
+    WorkerRegistered(Worker),
+    /// A worker left.
+    WorkerRemoved(WorkerRemoval),
+    /// An admin became known, or changed.
+    AdminRegistered(Admin),
+    /// An admin left.
+    AdminRemoved(AdminRemoval),
 }
 
 /// Data of `turnlog.participant.enrolled.v1` and `turnlog.participant.updated.v1`.
@@ -83,6 +105,16 @@ impl Event {
             Self::AudioStored(_) => "turnlog.audio.stored.v1",
             Self::WebhookReceived(_) => "turnlog.webhook.received.v1",
             Self::WebhookRefused(_) => "turnlog.webhook.refused.v1",
+            Self::CallOpened(_) => "turnlog.call.opened.v1",
+            Self::CallChanged(_) => "turnlog.call.changed.v1",
+            Self::CallTakenOver(_) => "turnlog.call.taken_over.v1",
+            Self::CallReleased(_) => "turnlog.call.released.v1",
+            Self::ConversationEnded(_) => "turnlog.conversation.ended.v1",
+            Self::ConversationSeen(_) => "turnlog.conversation.seen.v1",
+            Self::WorkerRegistered(_) => "turnlog.worker.registered.v1",
+            Self::WorkerRemoved(_) => "turnlog.worker.removed.v1",
+            Self::AdminRegistered(_) => "turnlog.admin.registered.v1",
+            Self::AdminRemoved(_) => "turnlog.admin.removed.v1",
         }
     }
 
@@ -101,6 +133,14 @@ impl Event {
             Self::AudioStored(data) => serde_json::to_vec(data),
             Self::WebhookReceived(data) => serde_json::to_vec(data),
             Self::WebhookRefused(data) => serde_json::to_vec(data),
+            Self::CallOpened(data) | Self::CallChanged(data) => serde_json::to_vec(data),
+            Self::CallTakenOver(data) | Self::CallReleased(data) => serde_json::to_vec(data),
+            Self::ConversationEnded(data) => serde_json::to_vec(data),
+            Self::ConversationSeen(data) => serde_json::to_vec(data),
+            Self::WorkerRegistered(data) => serde_json::to_vec(data),
+            Self::WorkerRemoved(data) => serde_json::to_vec(data),
+            Self::AdminRegistered(data) => serde_json::to_vec(data),
+            Self::AdminRemoved(data) => serde_json::to_vec(data),
         }
     }
 
@@ -120,6 +160,16 @@ impl Event {
             "turnlog.audio.stored.v1" => Self::AudioStored(serde_json::from_slice(data)?),
             "turnlog.webhook.received.v1" => Self::WebhookReceived(serde_json::from_slice(data)?),
             "turnlog.webhook.refused.v1" => Self::WebhookRefused(serde_json::from_slice(data)?),
+            "turnlog.call.opened.v1" => Self::CallOpened(serde_json::from_slice(data)?),
+            "turnlog.call.changed.v1" => Self::CallChanged(serde_json::from_slice(data)?),
+            "turnlog.call.taken_over.v1" => Self::CallTakenOver(serde_json::from_slice(data)?),
+            "turnlog.call.released.v1" => Self::CallReleased(serde_json::from_slice(data)?),
+            "turnlog.conversation.ended.v1" => Self::ConversationEnded(serde_json::from_slice(data)?),
+            "turnlog.conversation.seen.v1" => Self::ConversationSeen(serde_json::from_slice(data)?),
+            "turnlog.worker.registered.v1" => Self::WorkerRegistered(serde_json::from_slice(data)?),
+            "turnlog.worker.removed.v1" => Self::WorkerRemoved(serde_json::from_slice(data)?),
+            "turnlog.admin.registered.v1" => Self::AdminRegistered(serde_json::from_slice(data)?),
+            "turnlog.admin.removed.v1" => Self::AdminRemoved(serde_json::from_slice(data)?),
             _ => return Ok(None),
         }))
     }

@@ -6,7 +6,7 @@ use chrono::{DateTime, FixedOffset, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::limits::{MAX_FUTURE, MAX_ID_BYTES};
+use crate::limits::{MAX_FUTURE, MAX_ID_BYTES, MAX_SHORT_ID_BYTES};
 
 /// Why a piece of text is no id, role, provider or timestamp: one sentence for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,8 +31,19 @@ pub fn no_nul(text: String) -> Result<String, Invalid> {
     Ok(text)
 }
 
+/// An id of the directory: short enough for an index.
+fn short_id(text: String) -> Result<String, Invalid> {
+    if text.len() > MAX_SHORT_ID_BYTES {
+        return Err(Invalid(format!("must be at most {MAX_SHORT_ID_BYTES} bytes")));
+    }
+    id(text)
+}
+
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
+        text_id! { $(#[$doc])* $name by id }
+    };
+    ($(#[$doc:meta])* $name:ident by $parse:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -48,7 +59,7 @@ macro_rules! text_id {
         impl TryFrom<String> for $name {
             type Error = Invalid;
             fn try_from(text: String) -> Result<Self, Invalid> {
-                id(text).map(Self)
+                $parse(text).map(Self)
             }
         }
 
@@ -79,6 +90,26 @@ text_id! {
 text_id! {
     /// What makes a message the same message when it is sent again: its own id, or the caller's `Idempotency-Key`.
     MessageId
+}
+
+text_id! {
+    /// A call of an emergency line. At most 256 bytes, as the other ids of the directory.
+    CallId by short_id
+}
+
+text_id! {
+    /// A person who calls.
+    WorkerId by short_id
+}
+
+text_id! {
+    /// A person who watches calls.
+    AdminId by short_id
+}
+
+text_id! {
+    /// What workers and admins belong to.
+    CompanyId by short_id
 }
 
 /// Prefix of the ids that turnlog itself gives to conversations which came without one.
@@ -128,13 +159,15 @@ impl TryFrom<&str> for Speaker {
 }
 
 /// Which frontend a message came through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {
     /// ElevenLabs' conversational agents.
     Elevenlabs,
     /// OpenAI chat.
     Openai,
+    /// A call that a service tells of, turn by turn; no frontend may say so.
+    Call,
 }
 
 impl Provider {
@@ -143,6 +176,7 @@ impl Provider {
         match self {
             Self::Elevenlabs => "elevenlabs",
             Self::Openai => "openai",
+            Self::Call => "call",
         }
     }
 }
@@ -185,6 +219,16 @@ impl Timestamp {
     /// The instant in UTC.
     pub fn instant(&self) -> DateTime<Utc> {
         self.0.to_utc()
+    }
+
+    /// Now, in UTC.
+    pub fn now() -> Self {
+        Self(Utc::now().fixed_offset().trunc_subsecs(6))
+    }
+
+    /// Date and time of day at its own offset, as ids hold it: `20251003_115804`.
+    pub fn compact(&self) -> String {
+        self.0.format("%Y%m%d_%H%M%S").to_string()
     }
 
     /// Seconds east of UTC, as given.

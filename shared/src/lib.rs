@@ -9,6 +9,7 @@ pub mod http;
 pub mod ids;
 pub mod limiter;
 pub mod limits;
+pub mod live;
 pub mod log;
 pub mod objects;
 pub mod problem;

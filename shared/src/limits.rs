@@ -6,6 +6,9 @@ use std::time::Duration;
 /// Bytes of one id from outside. Ids are hashed before they become a subject, so the bound only keeps bodies sane.
 pub const MAX_ID_BYTES: usize = 16 * 1024;
 
+/// Bytes of an id of the directory (workers, admins, companies, calls): an index row holds a few of them.
+pub const MAX_SHORT_ID_BYTES: usize = 256;
+
 /// Bytes of one message's content unless `MAX_CONTENT_BYTES` says otherwise.
 pub const DEFAULT_CONTENT_BYTES: usize = 65_536;
 

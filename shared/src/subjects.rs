@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-use crate::ids::{ConversationId, ParticipantId};
+use crate::ids::{AdminId, ConversationId, ParticipantId, WorkerId};
 
 /// Everything that is a fact lives below this.
 pub const ALL: &str = "evt.>";
@@ -32,6 +32,10 @@ pub enum Aggregate {
     Webhook,
     /// A way in for webhooks, and what was turned away there.
     Source,
+    /// A person who calls.
+    Worker,
+    /// A person who watches calls.
+    Admin,
 }
 
 impl Aggregate {
@@ -42,6 +46,8 @@ impl Aggregate {
             Self::Token => "token",
             Self::Webhook => "webhook",
             Self::Source => "source",
+            Self::Worker => "worker",
+            Self::Admin => "admin",
         }
     }
 }
@@ -67,6 +73,16 @@ impl Subject {
         Self::of(Aggregate::Participant, id.as_str())
     }
 
+    /// A worker's subject.
+    pub fn worker(id: &WorkerId) -> Self {
+        Self::of(Aggregate::Worker, id.as_str())
+    }
+
+    /// An admin's subject.
+    pub fn admin(id: &AdminId) -> Self {
+        Self::of(Aggregate::Admin, id.as_str())
+    }
+
     /// The whole subject.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -84,9 +100,27 @@ impl From<Subject> for String {
     }
 }
 
+/// Whether a subject as it came from the log is of an aggregate of this kind.
+pub fn is_of(subject: &str, aggregate: Aggregate) -> bool {
+    subject.split('.').nth(1) == Some(aggregate.as_str())
+}
+
 /// The aggregate's token within a subject as it came from the log.
 pub fn token_of(subject: &str) -> &str {
     subject.rsplit('.').next().unwrap_or_default()
+}
+
+/// What is shown live and never kept: who types in a conversation, who watches it. Outside of every stream.
+pub const LIVE: &str = "live.>";
+
+/// Somebody types in the conversation of this token.
+pub fn typing(token: &str) -> String {
+    format!("live.typing.{token}")
+}
+
+/// Who watches the conversation of this token, as one streamer has it.
+pub fn watching(token: &str) -> String {
+    format!("live.watching.{token}")
 }
 
 /// The bucket of large contents: parts of its subjects, and of its stream's name.

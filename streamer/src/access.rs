@@ -2,7 +2,7 @@
 //! database.
 
 use shared::auth::{Grant, Identity, Who};
-use shared::ids::ParticipantId;
+use shared::ids::{CompanyId, ParticipantId};
 use shared::problem::{Kind, Problem};
 
 /// What the rule has to know of a conversation that exists.
@@ -10,6 +10,84 @@ use shared::problem::{Kind, Problem};
 pub(crate) struct Facts {
     /// The participant it belongs to; `None` where no participant is known.
     pub(crate) owner: Option<String>,
+    /// The call that it carries.
+    pub(crate) call: Option<CallFacts>,
+    /// The company that the directory says the reading admin is of, where it knows them.
+    pub(crate) directory: Directory,
+}
+
+/// What the rule has to know of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct CallFacts {
+    /// Who called.
+    pub(crate) worker: String,
+    /// The admin who holds it.
+    pub(crate) holder: Option<String>,
+    /// The worker's company.
+    pub(crate) company: Option<String>,
+}
+
+/// A fact that changes who may read: what an open feed learns of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AccessChange {
+    /// The conversation's call is held by somebody else now, or by nobody.
+    Holder(Option<String>),
+    /// A worker is of this company now, or of none.
+    Worker(String, Option<String>),
+    /// An admin is of this company now, or has left.
+    Admin(String, Option<String>),
+}
+
+impl Facts {
+    /// Takes in a change, for this reader.
+    pub(crate) fn learn(&mut self, identity: &Identity, change: &AccessChange) {
+        match (change, &mut self.call) {
+            (AccessChange::Holder(holder), Some(call)) => call.holder.clone_from(holder),
+            (AccessChange::Worker(worker, company), Some(call)) if call.worker == *worker => {
+                call.company.clone_from(company);
+            }
+            (AccessChange::Admin(admin, company), _) if is_admin(identity, admin) => {
+                self.directory = Directory::of(true, company.clone());
+            }
+            (AccessChange::Holder(_) | AccessChange::Worker(..) | AccessChange::Admin(..), _) => {}
+        }
+    }
+}
+
+fn is_admin(identity: &Identity, admin: &str) -> bool {
+    matches!(identity, Identity::Person(Grant { who: Who::Admin { id, .. }, .. }) if id.as_str() == admin)
+}
+
+/// What the directory says of an admin.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Directory {
+    /// Nothing: their token's word holds.
+    #[default]
+    Unknown,
+    /// They are of this company.
+    Of(String),
+    /// They have left.
+    Gone,
+}
+
+impl Directory {
+    /// As the tables have it: `known` is whether there is a row.
+    pub(crate) fn of(known: bool, company: Option<String>) -> Self {
+        match (known, company) {
+            (false, _) => Self::Unknown,
+            (true, Some(company)) => Self::Of(company),
+            (true, None) => Self::Gone,
+        }
+    }
+
+    /// Whether a token that names this company still says the truth.
+    pub(crate) fn confirms(&self, company: &CompanyId) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::Of(known) => known == company.as_str(),
+            Self::Gone => false,
+        }
+    }
 }
 
 /// The rule, as it is handed to what reads, so that nothing is read without one.
@@ -44,15 +122,21 @@ impl From<Denied> for Problem {
     }
 }
 
-/// Services and researchers read everything, a participant its own conversations. An admin reads by calls,
-/// and a conversation without one is nobody's call.
+/// Services and researchers read everything, a participant its own conversations. An admin reads the calls that they
+/// hold, and those of their company's workers that nobody holds.
 pub(crate) fn may_read(identity: &Identity, facts: &Facts) -> Result<(), Denied> {
     let allowed = match identity {
         Identity::Service => true,
         Identity::Person(Grant { who, .. }) => match who {
             Who::Researcher(_) => true,
             Who::Participant(id) => facts.owner.as_deref() == Some(id.as_str()),
-            Who::Admin { .. } => false,
+            Who::Admin { id, company } => {
+                facts.directory.confirms(company)
+                    && facts.call.as_ref().is_some_and(|call| match &call.holder {
+                        Some(holder) => holder == id.as_str(),
+                        None => call.company.as_deref() == Some(company.as_str()),
+                    })
+            }
         },
     };
     if allowed { Ok(()) } else { Err(Denied::NotYours) }
@@ -75,14 +159,14 @@ pub(crate) fn may_list(identity: &Identity) -> Result<Scope, Denied> {
     }
 }
 
-/// What a database session says about its reader: role, participant, company.
-pub(crate) fn session_of(identity: &Identity) -> (&'static str, &str, &str) {
+/// What a database session says about its reader: role, participant, company, admin.
+pub(crate) fn session_of(identity: &Identity) -> (&'static str, &str, &str, &str) {
     match identity {
-        Identity::Service => ("service", "", ""),
+        Identity::Service => ("service", "", "", ""),
         Identity::Person(Grant { who, .. }) => match who {
-            Who::Researcher(_) => ("researcher", "", ""),
-            Who::Participant(id) => ("participant", id.as_str(), ""),
-            Who::Admin { company, .. } => ("admin", "", company),
+            Who::Researcher(_) => ("researcher", "", "", ""),
+            Who::Participant(id) => ("participant", id.as_str(), "", ""),
+            Who::Admin { id, company } => ("admin", "", company.as_str(), id.as_str()),
         },
     }
 }
@@ -102,20 +186,46 @@ mod tests {
     }
 
     fn admin() -> Identity {
-        person(Who::Admin { id: "a".into(), company: "c".into() })
+        let id = |text: &str| text.to_owned();
+        person(Who::Admin { id: id("a").try_into().unwrap(), company: id("c").try_into().unwrap() })
+    }
+
+    fn owned_by(owner: Option<&str>) -> Facts {
+        Facts { owner: owner.map(Into::into), call: None, directory: Directory::Unknown }
+    }
+
+    #[test]
+    fn an_admin_reads_what_they_hold_and_what_nobody_of_their_company_holds() {
+        let read = |holder: Option<&str>, company: Option<&str>, directory: Directory| {
+            let call = CallFacts {
+                worker: "w".into(),
+                holder: holder.map(Into::into),
+                company: company.map(Into::into),
+            };
+            may_read(&admin(), &Facts { owner: None, call: Some(call), directory }).is_ok()
+        };
+        assert!(read(None, Some("c"), Directory::Unknown));
+        assert!(read(None, Some("c"), Directory::Of("c".into())));
+        assert!(read(Some("a"), Some("c"), Directory::Of("c".into())));
+        assert!(read(Some("a"), Some("other"), Directory::Unknown), "what they hold stays theirs");
+        assert!(!read(Some("b"), Some("c"), Directory::Unknown), "a colleague holds it");
+        assert!(!read(None, Some("other"), Directory::Unknown));
+        assert!(!read(None, None, Directory::Unknown), "a worker of no company");
+        assert!(!read(None, Some("c"), Directory::Of("other".into())), "they moved");
+        assert!(!read(Some("a"), Some("c"), Directory::Gone));
     }
 
     #[test]
     fn a_participant_reads_its_own_and_nobody_elses() {
-        let own = Facts { owner: Some("RID001".into()) };
+        let own = owned_by(Some("RID001"));
         assert_eq!(may_read(&participant("RID001"), &own), Ok(()));
         assert_eq!(may_read(&participant("RID002"), &own), Err(Denied::NotYours));
-        assert_eq!(may_read(&participant("RID001"), &Facts { owner: None }), Err(Denied::NotYours));
+        assert_eq!(may_read(&participant("RID001"), &owned_by(None)), Err(Denied::NotYours));
     }
 
     #[test]
     fn services_and_researchers_read_all_and_admins_only_calls() {
-        for facts in [Facts { owner: Some("RID001".into()) }, Facts { owner: None }] {
+        for facts in [owned_by(Some("RID001")), owned_by(None)] {
             assert_eq!(may_read(&Identity::Service, &facts), Ok(()));
             assert_eq!(may_read(&person(Who::Researcher("r".into())), &facts), Ok(()));
             assert_eq!(may_read(&admin(), &facts), Err(Denied::NotYours));
@@ -124,7 +234,7 @@ mod tests {
 
     #[test]
     fn services_list_all_participants_their_own_and_nobody_else_lists() {
-        let own = Facts { owner: Some("RID001".into()) };
+        let own = owned_by(Some("RID001"));
         assert_eq!(may_list(&Identity::Service), Ok(Scope::All));
         let scope = Scope::Of("RID001".to_owned().try_into().unwrap());
         assert_eq!(may_list(&participant("RID001")), Ok(scope));
@@ -139,8 +249,8 @@ mod tests {
 
     #[test]
     fn a_session_says_no_more_than_who_reads() {
-        assert_eq!(session_of(&participant("RID001")), ("participant", "RID001", ""));
-        assert_eq!(session_of(&admin()), ("admin", "", "c"));
-        assert_eq!(session_of(&Identity::Service), ("service", "", ""));
+        assert_eq!(session_of(&participant("RID001")), ("participant", "RID001", "", ""));
+        assert_eq!(session_of(&admin()), ("admin", "", "c", "a"));
+        assert_eq!(session_of(&Identity::Service), ("service", "", "", ""));
     }
 }

@@ -18,7 +18,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::Stream;
+use shared::auth::Identity;
 use tokio::time::{Instant, Sleep};
+
+use crate::access::{AccessChange, Denied, Facts, Rule};
 
 use frame::Seen;
 use hub::Seat;
@@ -37,8 +40,24 @@ pub(crate) struct Feed {
     wire: Wire,
     opening: Option<Bytes>,
     clock: Clock,
+    watch: Option<Box<Watch>>,
     over: bool,
     open: Open,
+}
+
+/// Whether its reader may go on reading, of a feed whose reader may lose that.
+struct Watch {
+    identity: Identity,
+    facts: Facts,
+    may_read: Rule,
+}
+
+impl Watch {
+    /// Takes in a change; why the feed ends, if it does.
+    fn learn(&mut self, change: &AccessChange) -> Result<(), Denied> {
+        self.facts.learn(&self.identity, change);
+        (self.may_read)(&self.identity, &self.facts)
+    }
 }
 
 /// When the feed has to do something by itself.
@@ -123,6 +142,13 @@ impl Feed {
     fn take(&mut self, next: Next) -> Option<Bytes> {
         match next {
             Next::Frame(frame) => {
+                let change = frame.access(self.seen);
+                let lost =
+                    self.watch.as_mut().zip(change).and_then(|(watch, change)| watch.learn(change).err());
+                if let Some(denied) = lost {
+                    return self.close(Some(&denied.to_string()));
+                }
+                self.over = frame.is_end();
                 let bytes = frame.beyond(&mut self.seen, &self.wire);
                 self.open.frames.increment(u64::from(bytes.is_some()));
                 bytes

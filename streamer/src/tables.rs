@@ -5,14 +5,15 @@ mod checkpoint;
 
 use std::str::FromStr;
 
-use shared::auth::Identity;
+use shared::auth::{Grant, Identity, Who};
 use shared::config::DatabaseSettings;
 use shared::problem::{Kind, Problem};
+use shared::subjects::Subject;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Executor, PgPool, Postgres, Transaction};
 use tokio::time::Instant;
 
-use crate::access::{Denied, Facts, ListRule, Rule, Scope, session_of};
+use crate::access::{CallFacts, Denied, Directory, Facts, ListRule, Rule, Scope, session_of};
 use crate::limits::{ACQUIRE_TIMEOUT, POOL, STATEMENT_TIMEOUT};
 
 pub(crate) use checkpoint::Checkpoint;
@@ -85,6 +86,8 @@ pub(crate) struct Reading {
     pub(crate) transaction: Transaction<'static, Postgres>,
     pub(crate) token: String,
     position: u64,
+    /// What the rule said yes to.
+    pub(crate) facts: Facts,
 }
 
 /// What one caller may read of many conversations, as [`Reading`] is of one.
@@ -188,14 +191,16 @@ impl Tables {
     /// One transaction under the caller's name, so that all it reads is of one moment.
     async fn begin(&self, identity: &Identity) -> Result<Transaction<'static, Postgres>, ReadError> {
         let mut transaction = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        let (role, participant, company) = session_of(identity);
+        let (role, participant, company, admin) = session_of(identity);
         sqlx::query!(
             "SELECT set_config('turnlog.role', $1, true) AS role,
                     set_config('turnlog.participant', $2, true) AS who,
-                    set_config('turnlog.company', $3, true) AS company",
+                    set_config('turnlog.company', $3, true) AS company,
+                    set_config('turnlog.admin', $4, true) AS admin",
             role,
             participant,
             company,
+            admin,
         )
         .fetch_one(&mut *transaction)
         .await?;
@@ -228,12 +233,14 @@ impl Tables {
     ) -> Result<(Result<Reading, ReadError>, u64), ReadError> {
         let mut transaction = self.begin(identity).await?;
         let row = sqlx::query!(
-            r#"SELECT epoch AS "epoch!", last_sequence AS "last_sequence!", owner.participant_id,
-                      (owner.known IS NOT NULL) AS "known!"
+            r#"SELECT epoch AS "epoch!", last_sequence AS "last_sequence!", facts.participant_id,
+                      (facts.known IS NOT NULL) AS "known!", facts.has_call, facts.worker_id, facts.holder,
+                      facts.company_id, facts.admin_known, facts.admin_company
                FROM turnlog.checkpoint
-               LEFT JOIN (SELECT true AS known, participant_id FROM turnlog.owner_of($1)) owner ON true
+               LEFT JOIN (SELECT true AS known, * FROM turnlog.access_of($1, $2)) facts ON true
                WHERE name = 'read'"#,
             token,
+            admin_token(identity),
         )
         .fetch_one(&mut *transaction)
         .await?;
@@ -241,10 +248,27 @@ impl Tables {
         if !row.known {
             return Ok((Err(ReadError::NotFound), position));
         }
-        if let Err(denied) = rule(identity, &Facts { owner: row.participant_id }) {
+        let call = row.has_call.unwrap_or_default().then(|| CallFacts {
+            worker: row.worker_id.unwrap_or_default(),
+            holder: row.holder,
+            company: row.company_id,
+        });
+        let directory = Directory::of(row.admin_known.unwrap_or_default(), row.admin_company);
+        let facts = Facts { owner: row.participant_id, call, directory };
+        if let Err(denied) = rule(identity, &facts) {
             return Ok((Err(denied.into()), position));
         }
-        Ok((Ok(Reading { transaction, token: token.to_owned(), position }), position))
+        Ok((Ok(Reading { transaction, token: token.to_owned(), position, facts }), position))
+    }
+}
+
+/// What the directory is asked about; nothing for those who are not in it.
+fn admin_token(identity: &Identity) -> Option<String> {
+    match identity {
+        Identity::Person(Grant { who: Who::Admin { id, .. }, .. }) => {
+            Some(Subject::admin(id).token().to_owned())
+        }
+        Identity::Person(_) | Identity::Service => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
-use shared::events::Message;
+use shared::events::{Attachment, Call, Message};
 use shared::ids::Timestamp;
 use utoipa::ToSchema;
 
@@ -28,6 +28,54 @@ pub(crate) struct ConversationView {
     pub(crate) total_messages: u64,
     /// The admin who took the call over.
     pub(crate) admin_id: Option<String>,
+    /// Who has seen it, up to which sequence.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub(crate) seen: Vec<SeenView>,
+}
+
+/// Up to where somebody has seen a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Receipt)]
+pub(crate) struct SeenView {
+    /// `admin` or `participant`.
+    pub(crate) role: String,
+    pub(crate) id: String,
+    pub(crate) sequence: u64,
+    /// Log position of the receipt.
+    #[serde(skip)]
+    pub(crate) version: u64,
+}
+
+/// What changed of a conversation besides its messages.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct CallView {
+    pub(crate) conversation_id: String,
+    pub(crate) call_id: String,
+    pub(crate) worker_id: String,
+    pub(crate) mobile_no: String,
+    pub(crate) urgency: String,
+    pub(crate) status: String,
+    pub(crate) medium: String,
+    pub(crate) timestamp: Timestamp,
+    pub(crate) admin_id: Option<String>,
+}
+
+impl CallView {
+    /// Of a call as it stands in the log.
+    pub(crate) fn of_event(call: Call, status: &str) -> Self {
+        Self {
+            conversation_id: call.conversation_id.into(),
+            call_id: call.call_id.into(),
+            worker_id: call.worker_id.into(),
+            mobile_no: call.mobile_no,
+            urgency: call.urgency,
+            status: status.into(),
+            medium: call.medium,
+            timestamp: call.opened_at,
+            admin_id: call.admin_id.map(String::from),
+        }
+    }
 }
 
 /// One message in its newest version.
@@ -44,7 +92,15 @@ pub(crate) struct MessageView {
     #[schema(value_type = String, format = DateTime)]
     pub(crate) timestamp: Timestamp,
     /// What the answer is based on.
-    pub(crate) sources: &'static str,
+    pub(crate) sources: String,
+    /// What came with it besides words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub(crate) attachments: Vec<Attachment>,
+    /// It came after the conversation had ended.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub(crate) late: bool,
     /// Log position of its first version.
     pub(crate) sequence: u64,
     /// What the conversation is ordered by, and by `sequence` where two are equal: a turn that a transcript completes
@@ -71,7 +127,9 @@ impl MessageView {
             role: message.role.as_str().into(),
             content: message.content,
             timestamp: message.timestamp,
-            sources: "",
+            sources: message.sources.unwrap_or_default(),
+            attachments: message.attachments,
+            late: message.late,
             sequence: first,
             place,
             provider: message.provider.as_str().into(),
@@ -97,7 +155,9 @@ pub(crate) mod tests {
             role: "user".into(),
             content: version.to_string(),
             timestamp: Timestamp::from_parts(chrono::DateTime::UNIX_EPOCH, 0),
-            sources: "",
+            sources: String::new(),
+            attachments: Vec::new(),
+            late: false,
             sequence,
             place: ordinal,
             provider: "openai".into(),

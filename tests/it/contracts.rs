@@ -6,8 +6,9 @@ use chrono::DateTime;
 use serde_json::{Value, json};
 use shared::envelope::{Entry, Envelope, EventId, Origin};
 use shared::events::{
-    Claim, Correction, Enrolment, Event, Message, Payload, RawJson, Recording, Refusal, Report, Revocation,
-    Source, StoredObject, Unread,
+    Admin, AdminRemoval, Call, Claim, Correction, Ending, Enrolment, Event, Handover, Message, Payload,
+    RawJson, Recording, Refusal, Report, Revocation, Sighting, Source, StoredObject, Unread, Viewer, Worker,
+    WorkerRemoval,
 };
 use shared::ids::{Provider, Speaker, Timestamp};
 use shared::problem::KINDS;
@@ -47,6 +48,9 @@ fn events() -> Vec<Event> {
         event_id: None,
         reported: false,
         original: None,
+        sources: None,
+        attachments: Vec::new(),
+        late: false,
     };
     let corrected = Message { content: "What is PAD?".into(), ..message.clone() };
     let enrolment = Enrolment {
@@ -69,7 +73,55 @@ fn events() -> Vec<Event> {
     ]
     .into_iter()
     .chain(told())
+    .chain(called())
     .collect()
+}
+
+/// What happens to calls, and to those who work them.
+fn called() -> Vec<Event> {
+    let now = DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").unwrap().to_utc();
+    let call = Call {
+        conversation_id: id("conv_919325590143_20251003_115804"),
+        call_id: id("call_919325590143_20251003_115804"),
+        worker_id: id("worker_919325590143"),
+        mobile_no: "+919325590143".into(),
+        urgency: "CRITICAL".into(),
+        medium: "Voice".into(),
+        opened_at: Timestamp::parse("2025-10-03T11:58:04+05:30", now).unwrap(),
+        admin_id: None,
+    };
+    let held = Call { admin_id: Some(id("admin_1")), ..call.clone() };
+    let conversation_id = || id("conv_919325590143_20251003_115804");
+    vec![
+        Event::CallOpened(call.clone()),
+        Event::CallChanged(Call { urgency: "LOW".into(), ..held.clone() }),
+        Event::CallTakenOver(Handover { call: held.clone(), by: id("admin_1") }),
+        Event::CallReleased(Handover { call, by: id("admin_1") }),
+        Event::ConversationEnded(Ending {
+            conversation_id: conversation_id(),
+            call: Some(held),
+            ended_at: Timestamp::from_parts(now, 0),
+            by: Some(id("admin_1")),
+        }),
+        Event::ConversationSeen(Sighting {
+            conversation_id: conversation_id(),
+            by: Viewer::Admin(id("admin_1")),
+            sequence: 7,
+        }),
+        Event::WorkerRegistered(Worker {
+            worker_id: id("worker_919325590143"),
+            company_id: id("acme"),
+            mobile_no: "+919325590143".into(),
+            name: Some("Asha".into()),
+        }),
+        Event::WorkerRemoved(WorkerRemoval { worker_id: id("worker_919325590143") }),
+        Event::AdminRegistered(Admin {
+            admin_id: id("admin_1"),
+            company_id: id("acme"),
+            name: Some("Ravi".into()),
+        }),
+        Event::AdminRemoved(AdminRemoval { admin_id: id("admin_1") }),
+    ]
 }
 
 /// What others tell of conversations, and what they send that becomes none of them.

@@ -402,7 +402,8 @@ async fn nobody_lists_or_counts_what_is_not_theirs() {
     }
     scene.system.client.get(LIST).await.assert_problem(401);
     scene.system.client.get(&format!("{LIST}/c1")).await.assert_problem(401);
-    let admin = Who::Admin { id: "a".into(), company: "c".into() };
+    let admin =
+        Who::Admin { id: "a".to_owned().try_into().unwrap(), company: "c".to_owned().try_into().unwrap() };
     for other in [admin, Who::Researcher("r".into())] {
         let other = scene.person(&other);
         for path in [LIST.to_owned(), format!("{LIST}/c1")] {

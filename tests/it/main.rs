@@ -3,6 +3,7 @@
 
 mod access;
 mod bad_input;
+mod calls;
 mod contracts;
 mod conversation_webhook;
 mod conversations;

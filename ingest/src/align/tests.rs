@@ -17,6 +17,9 @@ fn message(role: Speaker, content: &str) -> Message {
         event_id: None,
         reported: false,
         original: None,
+        sources: None,
+        attachments: Vec::new(),
+        late: false,
     }
 }
 

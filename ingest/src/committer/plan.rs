@@ -167,7 +167,9 @@ impl Touched {
             | Command::Report(_)
             | Command::StoreAudio(_)
             | Command::Receive(_)
-            | Command::Refuse(_) => true,
+            | Command::Refuse(_)
+            | Command::Call(_)
+            | Command::Directory(_) => true,
         }
     }
 }

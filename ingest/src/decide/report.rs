@@ -138,6 +138,9 @@ impl<'a> Facts<'a> {
             event_id: turn.event_id,
             reported: true,
             original: turn.original.clone(),
+            sources: None,
+            attachments: Vec::new(),
+            late: false,
         }));
         ordinal
     }

@@ -37,7 +37,7 @@ fn id<T: TryFrom<String, Error: std::fmt::Debug>>(text: &str) -> T {
 
 fn message(participant: &str, message_id: Option<&str>, content: &str) -> RecordMessage {
     RecordMessage {
-        participant: id(participant),
+        participant: Some(id(participant)),
         conversation: id::<ConversationId>("conv_1"),
         message_id: message_id.map(id::<MessageId>),
         idempotency_key: None,
@@ -46,6 +46,8 @@ fn message(participant: &str, message_id: Option<&str>, content: &str) -> Record
         timestamp: Timestamp::parse("2025-01-08T12:00:00Z", Utc::now()).unwrap(),
         provider: Provider::Elevenlabs,
         event_id: None,
+        sources: None,
+        attachments: Vec::new(),
     }
 }
 
@@ -54,11 +56,11 @@ fn say(participant: &str, message_id: Option<&str>, content: &str) -> Command {
 }
 
 fn recorded(message_id: Option<&str>, content: &str, ordinal: u64) -> Event {
-    Event::MessageRecorded(fact(&message("RID001", message_id, content), ordinal))
+    Event::MessageRecorded(fact(&message("RID001", message_id, content), &Conversation::default(), ordinal))
 }
 
 fn corrected(message_id: &str, content: &str, ordinal: u64, first: u64) -> Event {
-    let message = fact(&message("RID001", Some(message_id), content), ordinal);
+    let message = fact(&message("RID001", Some(message_id), content), &Conversation::default(), ordinal);
     Event::MessageCorrected(Correction { first_sequence: first, message, sent: None })
 }
 

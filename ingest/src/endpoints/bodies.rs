@@ -1,7 +1,8 @@
 //! What bodies hold, for the document: handlers read them field by field, to name every bad one at once.
 #![expect(dead_code, reason = "they stand for bodies in the document, and are never made")]
 
-use shared::ids::{Provider, Speaker};
+use shared::events::Attachment;
+use shared::ids::Speaker;
 use shared::limits::MAX_MESSAGES_PER_REQUEST;
 use utoipa::ToSchema;
 
@@ -30,8 +31,8 @@ pub(super) struct NewMessage {
     /// When, with an offset: not before 1970, and at most a day in the future.
     #[schema(format = DateTime)]
     timestamp: String,
-    #[schema(inline)]
-    provider: Provider,
+    #[schema(pattern = "^(elevenlabs|openai)$")]
+    provider: String,
     /// The conversation it belongs to; otherwise the participant's own standing one of that provider.
     #[schema(min_length = 1)]
     elevenlabs_conversation_id: Option<String>,
@@ -149,4 +150,85 @@ pub(super) struct Enrolment {
     age: Option<u16>,
     #[schema(max_length = 1024)]
     location: Option<String>,
+}
+
+/// A worker, as they stand.
+#[derive(ToSchema)]
+pub(super) struct NewWorker {
+    /// Whose admins watch their calls.
+    #[schema(min_length = 1, max_length = 256)]
+    company_id: String,
+    /// The number that they call from.
+    #[schema(min_length = 1, max_length = 64)]
+    mobile_no: String,
+    #[schema(max_length = 1024)]
+    name: Option<String>,
+}
+
+/// An admin, as they stand.
+#[derive(ToSchema)]
+pub(super) struct NewAdmin {
+    /// Whose calls they watch.
+    #[schema(min_length = 1, max_length = 256)]
+    company_id: String,
+    #[schema(max_length = 1024)]
+    name: Option<String>,
+}
+
+/// A call that begins.
+#[derive(ToSchema)]
+pub(super) struct NewCall {
+    /// Its id; otherwise made of the number and the time.
+    #[schema(min_length = 1, max_length = 256)]
+    call_id: Option<String>,
+    /// Its conversation's id; otherwise made as the call's. None that begins with `standing.`.
+    #[schema(min_length = 1)]
+    conversation_id: Option<String>,
+    #[schema(min_length = 1, max_length = 256)]
+    worker_id: String,
+    #[schema(min_length = 1, max_length = 64)]
+    mobile_no: String,
+    /// In the words of whoever sends it: `CRITICAL`.
+    #[schema(min_length = 1, max_length = 64)]
+    urgency: String,
+    /// `Voice`, for example.
+    #[schema(min_length = 1, max_length = 64)]
+    medium: String,
+    /// When it began, with an offset: not before 1970, and at most a day in the future.
+    #[schema(format = DateTime)]
+    timestamp: String,
+}
+
+/// One turn of a call.
+#[derive(ToSchema)]
+pub(super) struct NewTurn {
+    /// Its own id. The same id again is a repeat, or with another content a correction.
+    #[schema(min_length = 1)]
+    message_id: Option<String>,
+    #[schema(inline)]
+    role: Speaker,
+    /// What was said, at most `MAX_CONTENT_BYTES` bytes; may be left out only beside attachments.
+    content: Option<String>,
+    /// When, with an offset: not before 1970, and at most a day in the future.
+    #[schema(format = DateTime)]
+    timestamp: String,
+    /// What an answer is based on.
+    #[schema(max_length = 8192)]
+    sources: Option<String>,
+    #[schema(max_items = 16)]
+    attachments: Option<Vec<Attachment>>,
+}
+
+/// Who has seen what.
+#[derive(ToSchema)]
+pub(super) struct Seen {
+    /// Everything up to here; one of the conversation's.
+    #[schema(minimum = 1)]
+    sequence: u64,
+}
+
+/// Whether somebody types.
+#[derive(ToSchema)]
+pub(super) struct Typing {
+    is_typing: bool,
 }

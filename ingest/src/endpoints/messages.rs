@@ -202,7 +202,7 @@ fn saved(receipt: Receipt, timestamp: Timestamp) -> Saved {
     Saved { success: true, message_id: receipt.first, timestamp }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<MessageId>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<MessageId>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let wrong =
         |message: String| Problem::fields(vec![FieldError { field: "Idempotency-Key".into(), message }]);

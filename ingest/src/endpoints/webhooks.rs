@@ -280,7 +280,9 @@ fn label(command: &Command) -> &'static str {
         | Command::Enrol(_)
         | Command::Update(_)
         | Command::Revoke(_)
-        | Command::Refuse(_) => "not_understood",
+        | Command::Refuse(_)
+        | Command::Call(_)
+        | Command::Directory(_) => "not_understood",
     }
 }
 

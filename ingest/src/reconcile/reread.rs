@@ -108,7 +108,9 @@ impl Desk {
             | Command::Enrol(_)
             | Command::Update(_)
             | Command::Revoke(_)
-            | Command::Refuse(_) => Err(Left::AsItIs("it is no webhook".into())),
+            | Command::Refuse(_)
+            | Command::Call(_)
+            | Command::Directory(_) => Err(Left::AsItIs("it is no webhook".into())),
         }
     }
 
@@ -143,7 +145,9 @@ impl Desk {
                 | Command::Update(_)
                 | Command::Revoke(_)
                 | Command::Receive(_)
-                | Command::Refuse(_) => false,
+                | Command::Refuse(_)
+                | Command::Call(_)
+                | Command::Directory(_) => false,
             })
             .await
     }

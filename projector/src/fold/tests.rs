@@ -24,6 +24,9 @@ fn message(conversation: &str, ordinal: u64, content: &str) -> Message {
         event_id: None,
         reported: false,
         original: None,
+        sources: None,
+        attachments: Vec::new(),
+        late: false,
     }
 }
 

@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq;
 use super::tokens::BadToken;
 use super::{Grant, Revocations, Tokens, Who};
 use crate::config::{AuthSettings, Secret};
-use crate::ids::ParticipantId;
+use crate::ids::{AdminId, CompanyId, ParticipantId};
 use crate::limiter::{Allowances, Limiter};
 use crate::problem::{Kind, Problem};
 
@@ -207,6 +207,33 @@ where
                 Who::Admin { .. } | Who::Researcher(_) => Err(only("a participant's token")),
             },
             Identity::Service => Err(only("a participant's token")),
+        }
+    }
+}
+
+/// An admin, and nobody else.
+#[derive(Debug, Clone)]
+pub struct AsAdmin {
+    /// Who.
+    pub admin: AdminId,
+    /// Whose, as the token says.
+    pub company: CompanyId,
+}
+
+impl<S> FromRequestParts<S> for AsAdmin
+where
+    Authenticator: FromRef<S>,
+    S: Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let AnyCaller(identity) = AnyCaller::from_request_parts(parts, state).await?;
+        match identity {
+            Identity::Person(Grant { who: Who::Admin { id, company }, .. }) => {
+                Ok(Self { admin: id, company })
+            }
+            Identity::Person(_) | Identity::Service => Err(only("an admin's token")),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::config::AuthSettings;
-use crate::ids::ParticipantId;
+use crate::ids::{AdminId, CompanyId, ParticipantId};
 
 /// Whom a token speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,9 +18,9 @@ pub enum Who {
     /// A person who watches calls of their company.
     Admin {
         /// The admin's id.
-        id: String,
+        id: AdminId,
         /// The company's id.
-        company: String,
+        company: CompanyId,
     },
     /// A person who exports.
     Researcher(String),
@@ -111,7 +111,7 @@ impl Tokens {
     ) -> Result<String, jsonwebtoken::errors::Error> {
         let (role, sub, company) = match who {
             Who::Participant(id) => ("participant", id.as_str(), None),
-            Who::Admin { id, company } => ("admin", id.as_str(), Some(company.clone())),
+            Who::Admin { id, company } => ("admin", id.as_str(), Some(String::from(company.clone()))),
             Who::Researcher(id) => ("researcher", id.as_str(), None),
         };
         let claims = Claims {
@@ -140,7 +140,10 @@ impl Tokens {
             .claims;
         let who = match (claims.role.as_str(), claims.company) {
             ("participant", _) => Who::Participant(claims.sub.try_into().map_err(|_| BadToken::Invalid)?),
-            ("admin", Some(company)) => Who::Admin { id: claims.sub, company },
+            ("admin", Some(company)) => Who::Admin {
+                id: claims.sub.try_into().map_err(|_| BadToken::Invalid)?,
+                company: company.try_into().map_err(|_| BadToken::Invalid)?,
+            },
             ("researcher", _) => Who::Researcher(claims.sub),
             _ => return Err(BadToken::Invalid),
         };
@@ -169,7 +172,10 @@ mod tests {
         let tokens = tokens("a secret of at least 32 bytes ...", "turnlog");
         for who in [
             Who::Participant(ParticipantId::try_from("RID001".to_owned()).unwrap()),
-            Who::Admin { id: "a".into(), company: "c".into() },
+            Who::Admin {
+                id: "a".to_owned().try_into().unwrap(),
+                company: "c".to_owned().try_into().unwrap(),
+            },
             Who::Researcher("r".into()),
         ] {
             let token = tokens.issue(&who, Duration::from_secs(60), Utc::now()).unwrap();

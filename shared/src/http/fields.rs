@@ -78,6 +78,39 @@ impl Fields {
         self.integer(name, range)
     }
 
+    /// A number within `range` that may be absent or null.
+    pub fn number(&mut self, name: &str, range: std::ops::RangeInclusive<f64>) -> Option<f64> {
+        let value = self.object.remove(name).filter(|value| !value.is_null())?;
+        let number = value.as_f64().filter(|number| range.contains(number));
+        if number.is_none() {
+            self.reject(name, &format!("must be a number from {} to {}", range.start(), range.end()));
+        }
+        number
+    }
+
+    /// Yes or no, which must be there.
+    pub fn flag(&mut self, name: &str) -> Option<bool> {
+        match self.object.remove(name) {
+            Some(Value::Bool(flag)) => Some(flag),
+            None | Some(Value::Null) => {
+                self.reject(name, "is required");
+                None
+            }
+            Some(_) => {
+                self.reject(name, "must be true or false");
+                None
+            }
+        }
+    }
+
+    /// A list that may be absent or null.
+    pub fn optional_list(&mut self, name: &str) -> Option<Vec<Value>> {
+        if matches!(self.object.get(name), None | Some(Value::Null)) {
+            return None;
+        }
+        self.list(name)
+    }
+
     /// An object that must be there.
     pub fn object(&mut self, name: &str) -> Option<JsonObject> {
         if matches!(self.object.get(name), None | Some(Value::Null)) {

@@ -7,7 +7,7 @@
 //! 3. Name the body by a struct that derives `ToSchema`, with an example that works, and give a reply a struct that
 //!    derives `Serialize` and `ToSchema`.
 //! 4. End `responses(...)` with the problems of its kind: [`ReadProblems`], [`ListProblems`], [`WriteProblems`],
-//!    [`OpenWriteProblems`] or [`CommandProblems`]. Request ids and 500 are added to all.
+//!    [`OpenWriteProblems`], [`CommandProblems`], [`CallWriteProblems`] or [`CallCommandProblems`]. Request ids and 500 are added to all.
 //! 5. Register it with `.routes(routes!(handler))`. `UPDATE_GOLDEN=1 cargo test -p tests --test it openapi` writes the
 //!    snapshot, to be read in the diff.
 
@@ -24,7 +24,10 @@ use utoipa::openapi::security::{
 use utoipa::openapi::{Header, InfoBuilder, OpenApi, Ref, RefOr, Required};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
-pub use problems::{CommandProblems, ListProblems, OpenWriteProblems, ReadProblems, WriteProblems};
+pub use problems::{
+    CallCommandProblems, CallWriteProblems, CommandProblems, ListProblems, OpenWriteProblems, ReadProblems,
+    WriteProblems,
+};
 
 const DESCRIPTION: &str = "\
 Conversations as an ordered log: messages are written once, acknowledged when they are stored, and read as snapshots \

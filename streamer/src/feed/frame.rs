@@ -8,8 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::sse::Wire;
+use crate::access::AccessChange;
 use crate::limits::{FRAME_BYTES, FRAME_MESSAGES};
-use crate::view::MessageView;
+use crate::view::{CallView, MessageView, SeenView};
 
 /// One event of a conversation, as feeds show it.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +19,14 @@ pub(crate) enum Change {
     Recorded(MessageView),
     /// A message that was there, with its newest content.
     Corrected(MessageView),
+    /// The call changed: what is known of it, or who holds it.
+    Call(u64, Box<CallView>),
+    /// Somebody has seen it.
+    Seen(u64, SeenView),
+    /// It ended; nothing comes after it.
+    Ended(u64),
+    /// The directory changed: nothing is shown of it, but somebody may lose sight.
+    Directory(u64, AccessChange),
 }
 
 impl Change {
@@ -26,6 +35,10 @@ impl Change {
         match self {
             Self::Recorded(message) => message.sequence,
             Self::Corrected(message) => message.version,
+            Self::Call(position, _)
+            | Self::Seen(position, _)
+            | Self::Ended(position)
+            | Self::Directory(position, _) => *position,
         }
     }
 }
@@ -34,12 +47,18 @@ impl Change {
 enum Content {
     New(Vec<MessageView>),
     Corrected(MessageView),
+    Call(Box<CallView>),
+    Seen(SeenView),
+    Ended,
+    /// Nothing on the wire.
+    Silent,
 }
 
 /// What one frame will say, not yet encoded.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Draft {
     content: Content,
+    access: Option<Box<AccessChange>>,
     last: u64,
 }
 
@@ -67,12 +86,22 @@ pub(crate) fn drafts(changes: Vec<Change>) -> Vec<Draft> {
     let mut bytes = 0;
     for change in changes {
         let last = change.position();
+        let mut alone = |content, access: Option<AccessChange>| {
+            drafts.push(Draft { content, access: access.map(Box::new), last });
+        };
         match change {
-            Change::Corrected(message) => drafts.push(Draft { content: Content::Corrected(message), last }),
+            Change::Corrected(message) => alone(Content::Corrected(message), None),
+            Change::Call(_, call) => {
+                let holder = AccessChange::Holder(call.admin_id.clone());
+                alone(Content::Call(call), Some(holder));
+            }
+            Change::Seen(_, seen) => alone(Content::Seen(seen), None),
+            Change::Ended(_) => alone(Content::Ended, None),
+            Change::Directory(_, access) => alone(Content::Silent, Some(access)),
             Change::Recorded(message) => {
                 let size = message.content.len();
                 match drafts.last_mut() {
-                    Some(Draft { content: Content::New(messages), last: end })
+                    Some(Draft { content: Content::New(messages), last: end, .. })
                         if messages.len() < FRAME_MESSAGES && bytes + size <= FRAME_BYTES =>
                     {
                         messages.push(message);
@@ -80,7 +109,7 @@ pub(crate) fn drafts(changes: Vec<Change>) -> Vec<Draft> {
                         bytes += size;
                     }
                     _ => {
-                        drafts.push(Draft { content: Content::New(vec![message]), last });
+                        drafts.push(Draft { content: Content::New(vec![message]), access: None, last });
                         bytes = size;
                     }
                 }
@@ -108,6 +137,7 @@ impl Draft {
         match &self.content {
             Content::New(messages) => messages.last().map_or(before, |message| message.ordinal),
             Content::Corrected(message) => message.ordinal.max(before),
+            Content::Call(_) | Content::Seen(_) | Content::Ended | Content::Silent => before,
         }
     }
 
@@ -115,6 +145,10 @@ impl Draft {
         match &self.content {
             Content::New(messages) => wire.new_messages(self.last, conversation_id, messages, total),
             Content::Corrected(message) => wire.corrected(self.last, conversation_id, message, total),
+            Content::Call(call) => wire.conversation(self.last, call),
+            Content::Seen(seen) => wire.seen(self.last, conversation_id, seen),
+            Content::Ended => wire.ended(self.last, conversation_id),
+            Content::Silent => Bytes::new(),
         }
     }
 
@@ -124,20 +158,40 @@ impl Draft {
             Content::New(messages) => {
                 Content::New(messages.iter().filter(|message| message.sequence > position).cloned().collect())
             }
-            Content::Corrected(message) => Content::Corrected(message.clone()),
+            whole @ (Content::Corrected(_)
+            | Content::Call(_)
+            | Content::Seen(_)
+            | Content::Ended
+            | Content::Silent) => whole.clone(),
         };
-        Self { content, last: self.last }
+        Self { content, access: self.access.clone(), last: self.last }
     }
 
     fn first(&self) -> u64 {
         match &self.content {
             Content::New(messages) => messages.first().map_or(self.last, |message| message.sequence),
             Content::Corrected(message) => message.version,
+            Content::Call(_) | Content::Seen(_) | Content::Ended | Content::Silent => self.last,
         }
+    }
+
+    /// Whether nobody's count of messages shows in it.
+    fn is_of_messages(&self) -> bool {
+        matches!(self.content, Content::New(_) | Content::Corrected(_))
     }
 }
 
 impl Frame {
+    /// What it says of who may read, to a feed that has not seen it.
+    pub(crate) fn access(&self, seen: Seen) -> Option<&AccessChange> {
+        self.draft.access.as_deref().filter(|_| self.draft.last > seen.up_to)
+    }
+
+    /// Whether its feed ends with it.
+    pub(crate) fn is_end(&self) -> bool {
+        self.draft.content == Content::Ended
+    }
+
     /// How many messages the conversation has with it, as far as its room knew when it was encoded.
     pub(crate) fn total(&self) -> u64 {
         self.total
@@ -155,7 +209,11 @@ impl Frame {
             seen.total = seen.total.max(total);
             return None;
         }
-        let whole = self.draft.first() > seen.up_to && total == self.total;
+        if self.draft.content == Content::Silent {
+            return None;
+        }
+        let counts = total == self.total || !self.draft.is_of_messages();
+        let whole = self.draft.first() > seen.up_to && counts;
         let bytes = if whole {
             self.encoded.clone()
         } else {

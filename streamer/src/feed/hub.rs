@@ -40,8 +40,8 @@ impl Hub {
     }
 
     /// Takes a seat in the room of a conversation's token: from here on its frames queue.
-    pub(crate) fn join(self: &Arc<Self>, token: &str, token_id: Option<&str>) -> Seat {
-        let queue = Arc::new(Queue::new(token_id));
+    pub(crate) fn join(self: &Arc<Self>, token: &str, token_id: Option<&str>, admin: bool) -> Seat {
+        let queue = Arc::new(Queue::new(token_id, admin));
         self.shard(token).entry(token.into()).or_default().queues.push(Arc::clone(&queue));
         Seat { hub: Arc::clone(self), token: token.into(), queue }
     }
@@ -68,6 +68,16 @@ impl Hub {
         let Some(room) = shard.get_mut(token) else { return 0 };
         room.total = room.total.max(frame.total());
         room.queues.iter().filter(|queue| !queue.push(frame)).count()
+    }
+
+    /// Hands a frame to the feeds of admins, in every room.
+    pub(crate) fn publish_to_admins(&self, frame: &Arc<Frame>) {
+        self.each(|queue| {
+            if queue.is_of_admin() {
+                // One that overflows is closed, as by any other frame.
+                queue.push(frame);
+            }
+        });
     }
 
     /// Closes the feeds of tokens that `gone` names.
@@ -134,7 +144,7 @@ mod tests {
     fn a_room_is_there_while_somebody_sits_in_it() {
         let hub = Hub::new(0);
         assert_eq!(hub.total("t1"), None);
-        let (one, two) = (hub.join("t1", None), hub.join("t1", None));
+        let (one, two) = (hub.join("t1", None, false), hub.join("t1", None, false));
         one.know_total(7);
         drop(one);
         assert_eq!(hub.total("t1"), Some(7));
@@ -146,7 +156,8 @@ mod tests {
     #[test]
     fn a_frame_reaches_its_room_alone_and_a_slow_reader_costs_nobody_else() {
         let hub = Hub::new(0);
-        let (slow, good, other) = (hub.join("t1", None), hub.join("t1", None), hub.join("t2", None));
+        let (slow, good, other) =
+            (hub.join("t1", None, false), hub.join("t1", None, false), hub.join("t2", None, false));
         let frame = frame(1, &"x".repeat(700_000));
         assert_eq!(hub.publish("t1", &frame), 0);
         assert!(next(good.queue()).is_some());
@@ -160,7 +171,7 @@ mod tests {
     fn a_revocation_closes_the_feeds_of_its_token_and_a_stop_all() {
         let hub = Hub::new(0);
         let (gone, stays, service) =
-            (hub.join("t1", Some("a")), hub.join("t1", Some("b")), hub.join("t2", None));
+            (hub.join("t1", Some("a"), false), hub.join("t1", Some("b"), false), hub.join("t2", None, false));
         hub.close_revoked(|token_id| token_id == "a");
         assert_eq!(next(gone.queue()), Some(Err(Closing::Revoked)));
         assert_eq!(next(stays.queue()), None);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use shared::auth::{Identity, Revocations};
+use shared::auth::{Grant, Identity, Revocations, Who};
 use shared::ids::ConversationId;
 use shared::limits::READ_WAIT;
 use shared::log::{Log, LogError};
@@ -19,8 +19,9 @@ use super::frame::{Change, Seen, drafts};
 use super::hub::Hub;
 use super::id::{self, LastId, Lost};
 use super::sse::{self, Wire};
-use super::{Clock, Feed, Open};
+use super::{Clock, Feed, Open, Watch};
 use crate::access::Rule;
+use crate::snapshot::Head;
 use crate::tables::{ReadError, Reading, Tables};
 use crate::view::{ConversationView, MessageView};
 
@@ -67,6 +68,12 @@ enum Start {
 struct Opening {
     bytes: Bytes,
     seen: Seen,
+    /// The conversation has ended: there is nothing more to come.
+    over: bool,
+}
+
+fn is_admin(identity: &Identity) -> bool {
+    matches!(identity, Identity::Person(Grant { who: Who::Admin { .. }, .. }))
 }
 
 impl Feeds {
@@ -81,7 +88,7 @@ impl Feeds {
             Identity::Service => (None, None),
             Identity::Person(grant) => (Some(grant.token_id.as_str()), Some(grant.expires_at)),
         };
-        let seat = self.hub.join(subject.token(), token_id);
+        let seat = self.hub.join(subject.token(), token_id, is_admin(&wish.identity));
         let tail = self.hub.position();
         self.still_open(token_id)?;
         let start = self.start(wish.last_id.as_deref(), tail).await?;
@@ -89,6 +96,10 @@ impl Feeds {
         let mut reading = self.reading(&wish, may_read, subject.token(), tail, deadline).await?;
         let opening = self.opening(&mut reading, start).await?;
         seat.know_total(opening.seen.total);
+        let watch = is_admin(&wish.identity).then(|| {
+            let facts = reading.facts.clone();
+            Box::new(Watch { identity: wish.identity.clone(), facts, may_read })
+        });
         metrics::histogram!("turnlog_feed_join_seconds").record(started.elapsed().as_secs_f64());
         Ok(Feed {
             conversation_id: wish.conversation.as_str().into(),
@@ -97,7 +108,8 @@ impl Feeds {
             wire: self.wire.clone(),
             opening: Some(opening.bytes),
             clock: Clock::new(self.heartbeat, expires_at),
-            over: false,
+            watch,
+            over: opening.over,
             open: Open::new(),
         })
     }
@@ -157,32 +169,48 @@ impl Feeds {
     async fn opening(&self, reading: &mut Reading, start: Start) -> Result<Opening, ReadError> {
         let read_to = reading.position();
         let mut bytes = BytesMut::from(&sse::preamble()[..]);
-        let (up_to, total) = match start {
+        let (head, up_to) = match start {
             Start::Fresh => {
-                let conversation = reading.conversation().await?;
-                bytes.extend_from_slice(&self.initial(&conversation, read_to));
-                (read_to, conversation.total_messages)
+                let (head, conversation) = reading.whole().await?;
+                bytes.extend_from_slice(&self.initial(&conversation, &head, read_to));
+                (head, read_to)
             }
             Start::Reset(lost) => {
-                let conversation = reading.conversation().await?;
+                let (head, conversation) = reading.whole().await?;
                 bytes.extend_from_slice(&self.wire.reset(&conversation.conversation_id, lost));
-                bytes.extend_from_slice(&self.initial(&conversation, read_to));
-                (read_to, conversation.total_messages)
+                bytes.extend_from_slice(&self.initial(&conversation, &head, read_to));
+                (head, read_to)
             }
             Start::After(sequence) => {
                 let (head, messages) = reading.messages_after(sequence).await?;
-                let id: Arc<str> = head.conversation_id.into();
-                for frame in replay(&self.wire, &id, messages, sequence, head.total_messages) {
+                let beside = self.beside(reading, &head, sequence).await?;
+                let id: Arc<str> = head.conversation_id.as_str().into();
+                for frame in replay(&self.wire, &id, messages, beside, sequence, head.total_messages) {
                     bytes.extend_from_slice(&frame);
                 }
-                (read_to.max(sequence), head.total_messages)
+                (head, read_to.max(sequence))
             }
         };
-        Ok(Opening { bytes: bytes.freeze(), seen: Seen { up_to, total } })
+        let over = head.ended.is_some();
+        if over {
+            bytes.extend_from_slice(&self.wire.ended(up_to, &head.conversation_id));
+        }
+        Ok(Opening { bytes: bytes.freeze(), seen: Seen { up_to, total: head.total_messages }, over })
     }
 
-    fn initial(&self, conversation: &ConversationView, read_to: u64) -> Bytes {
-        let newest = conversation.messages.iter().map(|message| message.version).max();
+    /// What happened after a sequence besides messages.
+    async fn beside(&self, reading: &mut Reading, head: &Head, after: u64) -> Result<Vec<Change>, ReadError> {
+        let call = head.call.as_ref().filter(|call| call.version > after);
+        let call = call.map(|call| Change::Call(call.version, Box::new(head.call_view(call))));
+        let seen = reading.seen_after(after).await?;
+        let seen = seen.into_iter().map(|seen| Change::Seen(seen.version, seen));
+        Ok(call.into_iter().chain(seen).collect())
+    }
+
+    fn initial(&self, conversation: &ConversationView, head: &Head, read_to: u64) -> Bytes {
+        let newest = conversation.messages.iter().map(|message| message.version);
+        let newest = newest.chain(head.call.as_ref().map(|call| call.version));
+        let newest = newest.chain(conversation.seen.iter().map(|seen| seen.version)).max();
         self.wire.initial(newest.unwrap_or(read_to), conversation)
     }
 }
@@ -197,10 +225,12 @@ pub(super) fn replay(
     wire: &Wire,
     conversation_id: &Arc<str>,
     messages: Vec<MessageView>,
+    beside: Vec<Change>,
     after: u64,
     total: u64,
 ) -> Vec<Bytes> {
-    let newest = messages.iter().map(|message| message.version).max();
+    let newest = messages.iter().map(|message| message.version);
+    let newest = newest.chain(beside.iter().map(Change::position)).max();
     let fresh = messages.iter().filter(|message| message.sequence > after).count() as u64;
     let mut changes: Vec<_> =
         messages
@@ -208,6 +238,7 @@ pub(super) fn replay(
             .map(|message| {
                 if message.sequence > after { Change::Recorded(message) } else { Change::Corrected(message) }
             })
+            .chain(beside)
             .collect();
     changes.sort_by_key(Change::position);
     let mut drafts = drafts(changes);
@@ -232,7 +263,7 @@ mod tests {
 
     /// Event, id and total of each frame.
     fn said(messages: Vec<MessageView>, after: u64, total: u64) -> Vec<(String, String, u64)> {
-        replay(&Wire::new("e"), &"conv_1".into(), messages, after, total)
+        replay(&Wire::new("e"), &"conv_1".into(), messages, Vec::new(), after, total)
             .iter()
             .map(|bytes| {
                 let lines: Vec<_> = std::str::from_utf8(bytes).unwrap().lines().collect();

@@ -115,7 +115,8 @@ impl Client {
     /// after `frames` frames.
     fn connect(&mut self, log: &Log, tail: u64, tables: u64, frames: u64, dice: &mut Dice) {
         let total = log.versions(tables).len() as u64;
-        let opening = replay(&wire(), &Arc::from("c"), log.rows(tables, self.last), self.last, total);
+        let opening =
+            replay(&wire(), &Arc::from("c"), log.rows(tables, self.last), Vec::new(), self.last, total);
         let mut seen = Seen { up_to: tables.max(self.last), total };
         let mut left = frames;
         for bytes in opening {

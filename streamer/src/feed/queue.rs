@@ -42,6 +42,7 @@ pub(crate) enum Next {
 #[derive(Debug)]
 pub(crate) struct Queue {
     token_id: Option<Box<str>>,
+    admin: bool,
     state: Mutex<State>,
 }
 
@@ -55,8 +56,13 @@ struct State {
 
 impl Queue {
     /// For a feed of this token; `None` for one that no revocation ends.
-    pub(crate) fn new(token_id: Option<&str>) -> Self {
-        Self { token_id: token_id.map(Box::from), state: Mutex::default() }
+    pub(crate) fn new(token_id: Option<&str>, admin: bool) -> Self {
+        Self { token_id: token_id.map(Box::from), admin, state: Mutex::default() }
+    }
+
+    /// Whether an admin reads it: what the directory says may end it.
+    pub(crate) fn is_of_admin(&self) -> bool {
+        self.admin
     }
 
     /// The token that the feed was opened with.
@@ -152,7 +158,7 @@ pub(crate) mod tests {
 
     #[test]
     fn frames_come_out_in_order_until_the_feed_is_closed() {
-        let queue = Queue::new(None);
+        let queue = Queue::new(None, false);
         assert_eq!(next(&queue), None);
         let (one, two) = (frame(1, "a"), frame(2, "b"));
         assert!(queue.push(&one) && queue.push(&two));
@@ -163,12 +169,12 @@ pub(crate) mod tests {
 
     #[test]
     fn a_queue_is_bounded_by_count_and_by_bytes_and_then_its_feed_ends() {
-        let queue = Queue::new(None);
+        let queue = Queue::new(None, false);
         let small = frame(1, "a");
         assert!((0..QUEUE_FRAMES).all(|_| queue.push(&small)));
         assert!(!queue.push(&small));
         assert_eq!(next(&queue), Some(Err(Closing::TooSlow)));
-        let queue = Queue::new(None);
+        let queue = Queue::new(None, false);
         let large = frame(1, &"x".repeat(QUEUE_BYTES));
         assert!(queue.push(&large), "one frame always fits");
         assert!(!queue.push(&small));

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::Feed;
 use super::id::Lost;
 use crate::limits::RETRY_MILLISECONDS;
-use crate::view::{ConversationView, MessageView};
+use crate::view::{CallView, ConversationView, MessageView, SeenView};
 
 /// Writes frames whose ids name the log's epoch.
 #[derive(Debug, Clone)]
@@ -84,6 +84,24 @@ impl Wire {
         total: u64,
     ) -> Bytes {
         self.event("message_corrected", id, &Corrected { conversation_id, message, total_messages: total })
+    }
+
+    /// What changed of the conversation besides its messages.
+    pub(crate) fn conversation(&self, id: u64, call: &CallView) -> Bytes {
+        self.event("conversation", id, call)
+    }
+
+    /// Somebody has seen the conversation.
+    pub(crate) fn seen(&self, id: u64, conversation_id: &str, seen: &SeenView) -> Bytes {
+        let SeenView { role, id: who, sequence, version: _ } = seen;
+        let data = json!({"conversation_id": conversation_id, "role": role, "id": who, "sequence": sequence});
+        self.event("seen", id, &data)
+    }
+
+    /// The conversation has ended.
+    pub(crate) fn ended(&self, id: u64, conversation_id: &str) -> Bytes {
+        let data = json!({"message": "Conversation has ended", "conversation_id": conversation_id});
+        self.event("ended", id, &data)
     }
 
     fn event(&self, name: &str, id: u64, data: &impl Serialize) -> Bytes {

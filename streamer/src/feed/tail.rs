@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use shared::envelope::Entry;
-use shared::events::Event;
+use shared::events::{Call, Event};
 use shared::health::Progress;
 use shared::log::{LogError, Tail};
+use shared::subjects::{self, Aggregate};
 
 use super::frame::{Change, drafts};
 use super::hub::Hub;
 use super::sse::Wire;
+use crate::access::AccessChange;
 use crate::limits::TAIL_BATCH;
-use crate::view::MessageView;
+use crate::view::{CallView, MessageView, SeenView};
 
 /// Changes of one conversation, in the order of the log.
 struct Burst {
@@ -35,7 +37,14 @@ pub(crate) async fn follow(
     loop {
         let entries = tail.next_batch(TAIL_BATCH).await?;
         hub.advance(tail.position());
-        for burst in bursts(entries, |token| hub.total(token).is_some()) {
+        let (conversations, directory): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_of_conversation);
+        for change in directory.iter().filter_map(directory_change) {
+            let draft = drafts(vec![change]).pop();
+            if let Some(draft) = draft {
+                hub.publish_to_admins(&Arc::new(draft.encode(&wire, &Arc::from(""), 0)));
+            }
+        }
+        for burst in bursts(conversations, |token| hub.total(token).is_some()) {
             publish(&hub, &wire, burst);
         }
         progress.reached(tail.position());
@@ -76,8 +85,38 @@ fn bursts(entries: Vec<Entry>, listened: impl Fn(&str) -> bool) -> Vec<Burst> {
     bursts
 }
 
+fn is_of_conversation(entry: &Entry) -> bool {
+    subjects::is_of(&entry.subject, Aggregate::Conversation)
+}
+
+/// What the directory says anew, if the entry is of it.
+fn directory_change(entry: &Entry) -> Option<Change> {
+    let of_directory = [Aggregate::Worker, Aggregate::Admin];
+    if !of_directory.into_iter().any(|aggregate| subjects::is_of(&entry.subject, aggregate)) {
+        return None;
+    }
+    let change = match entry.decode() {
+        Ok(Event::WorkerRegistered(worker)) => {
+            AccessChange::Worker(worker.worker_id.into(), Some(worker.company_id.into()))
+        }
+        Ok(Event::WorkerRemoved(removal)) => AccessChange::Worker(removal.worker_id.into(), None),
+        Ok(Event::AdminRegistered(admin)) => {
+            AccessChange::Admin(admin.admin_id.into(), Some(admin.company_id.into()))
+        }
+        Ok(Event::AdminRemoved(removal)) => AccessChange::Admin(removal.admin_id.into(), None),
+        // Subject and type belong together: anything else on these subjects does not decode.
+        Ok(_) => return None,
+        Err(error) => {
+            tracing::warn!(sequence = entry.sequence, %error, "an entry of the directory cannot be read");
+            return None;
+        }
+    };
+    Some(Change::Directory(entry.sequence, change))
+}
+
 /// What feeds show of an entry, if anything, and the conversation it is of.
 fn change(entry: &Entry) -> Option<(String, Change)> {
+    let at = entry.sequence;
     match entry.decode() {
         Ok(Event::MessageRecorded(message)) => {
             let id = message.conversation_id.as_str().to_owned();
@@ -88,8 +127,22 @@ fn change(entry: &Entry) -> Option<(String, Change)> {
             let id = message.conversation_id.as_str().to_owned();
             Some((id, Change::Corrected(MessageView::of_event(message, first, entry.sequence))))
         }
+        Ok(Event::CallOpened(call) | Event::CallChanged(call)) => Some(call_change(at, call)),
+        Ok(Event::CallTakenOver(handover) | Event::CallReleased(handover)) => {
+            Some(call_change(at, handover.call))
+        }
+        Ok(Event::ConversationEnded(ending)) => Some((ending.conversation_id.into(), Change::Ended(at))),
+        Ok(Event::ConversationSeen(sighting)) => {
+            let (role, id) = (sighting.by.role().to_owned(), sighting.by.id().to_owned());
+            let seen = SeenView { role, id, sequence: sighting.sequence, version: at };
+            Some((sighting.conversation_id.into(), Change::Seen(at, seen)))
+        }
         Ok(
-            Event::ParticipantEnrolled(_)
+            Event::WorkerRegistered(_)
+            | Event::WorkerRemoved(_)
+            | Event::AdminRegistered(_)
+            | Event::AdminRemoved(_)
+            | Event::ParticipantEnrolled(_)
             | Event::ParticipantUpdated(_)
             | Event::TokenRevoked(_)
             | Event::ConversationClaimed(_)
@@ -104,6 +157,11 @@ fn change(entry: &Entry) -> Option<(String, Change)> {
             None
         }
     }
+}
+
+fn call_change(at: u64, call: Call) -> (String, Change) {
+    let id = call.conversation_id.as_str().to_owned();
+    (id, Change::Call(at, Box::new(CallView::of_event(call, "ACTIVE"))))
 }
 
 #[cfg(test)]
@@ -130,6 +188,9 @@ mod tests {
             event_id: None,
             reported: false,
             original: None,
+            sources: None,
+            attachments: Vec::new(),
+            late: false,
         }
     }
 

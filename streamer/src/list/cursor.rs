@@ -86,9 +86,9 @@ impl Cursors {
     }
 
     fn mac(&self, caller: &Identity, plain: &[u8]) -> Hmac<Sha256> {
-        let (role, participant, company) = session_of(caller);
+        let (role, participant, company, admin) = session_of(caller);
         let mut mac = self.0.clone();
-        for part in [role.as_bytes(), participant.as_bytes(), company.as_bytes(), plain] {
+        for part in [role.as_bytes(), participant.as_bytes(), company.as_bytes(), admin.as_bytes(), plain] {
             put(&mut mac, part);
         }
         mac

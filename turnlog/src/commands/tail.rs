@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use serde_json::json;
 use serde_json::value::RawValue;
 use shared::envelope::Entry;
-use shared::events::{Event, Message};
+use shared::events::{Call, Event, Message};
 use shared::ids::ConversationId;
 use shared::subjects::Subject;
 
@@ -142,7 +142,45 @@ fn describe(event: &Event) -> String {
             plain(&data.address),
             plain(&data.reason)
         ),
+        Event::CallOpened(call) => format!("opened     {}", called(call)),
+        Event::CallChanged(call) => format!("changed    {}", called(call)),
+        Event::CallTakenOver(data) => {
+            format!("taken over {} by {}", called(&data.call), plain(data.by.as_str()))
+        }
+        Event::CallReleased(data) => {
+            format!("released   {} by {}", called(&data.call), plain(data.by.as_str()))
+        }
+        Event::ConversationEnded(data) => format!(
+            "ended      {} by {}",
+            plain(data.conversation_id.as_str()),
+            data.by.as_ref().map_or_else(|| "a service".into(), |admin| plain(admin.as_str()))
+        ),
+        Event::ConversationSeen(data) => format!(
+            "seen       {} up to {} by {} {}",
+            plain(data.conversation_id.as_str()),
+            data.sequence,
+            data.by.role(),
+            plain(data.by.id())
+        ),
+        Event::WorkerRegistered(data) => {
+            format!("worker     {} of {}", plain(data.worker_id.as_str()), plain(data.company_id.as_str()))
+        }
+        Event::WorkerRemoved(data) => format!("worker     {} left", plain(data.worker_id.as_str())),
+        Event::AdminRegistered(data) => {
+            format!("admin      {} of {}", plain(data.admin_id.as_str()), plain(data.company_id.as_str()))
+        }
+        Event::AdminRemoved(data) => format!("admin      {} left", plain(data.admin_id.as_str())),
     }
+}
+
+fn called(call: &Call) -> String {
+    format!(
+        "{} call {} of {}, {}",
+        plain(call.conversation_id.as_str()),
+        plain(call.call_id.as_str()),
+        plain(call.worker_id.as_str()),
+        plain(&call.urgency)
+    )
 }
 
 fn spoken(message: &Message) -> String {

@@ -6,7 +6,7 @@ use chrono::Utc;
 use clap::Subcommand;
 use shared::auth::{Tokens, Who};
 use shared::config::AuthSettings;
-use shared::ids::ParticipantId;
+use shared::ids::{AdminId, CompanyId, ParticipantId};
 
 use crate::failure::{Failure, OrFail};
 use crate::target::Target;
@@ -55,7 +55,11 @@ pub(crate) fn run(args: TokenArgs) -> Result<(), Failure> {
         Holder::Participant { id } => {
             Who::Participant(ParticipantId::try_from(id).map_err(|error| Failure::new(error.to_string()))?)
         }
-        Holder::Admin { id, company } => Who::Admin { id, company },
+        Holder::Admin { id, company } => Who::Admin {
+            id: AdminId::try_from(id).map_err(|error| Failure::new(format!("the id {error}")))?,
+            company: CompanyId::try_from(company)
+                .map_err(|error| Failure::new(format!("the company {error}")))?,
+        },
         Holder::Researcher { id } => Who::Researcher(id),
     };
     let token =

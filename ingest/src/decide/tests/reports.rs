@@ -123,7 +123,17 @@ impl Story {
                 | Event::TokenRevoked(_)
                 | Event::AudioStored(_)
                 | Event::WebhookReceived(_)
-                | Event::WebhookRefused(_) => panic!("not of a story's messages"),
+                | Event::WebhookRefused(_)
+                | Event::CallOpened(_)
+                | Event::CallChanged(_)
+                | Event::CallTakenOver(_)
+                | Event::CallReleased(_)
+                | Event::ConversationEnded(_)
+                | Event::ConversationSeen(_)
+                | Event::WorkerRegistered(_)
+                | Event::WorkerRemoved(_)
+                | Event::AdminRegistered(_)
+                | Event::AdminRemoved(_) => panic!("not of a story's messages"),
             }
         }
         shown.sort_by_key(|(sequence, message)| (message.place(), *sequence));

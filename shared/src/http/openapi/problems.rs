@@ -44,6 +44,17 @@ problems! {
 }
 
 problems! {
+    /// Of storing a body about a conversation.
+    CallWriteProblems: BadRequest Unauthenticated Forbidden NotFound Timeout Conflict TooLarge UnsupportedMediaType
+        RateLimited Unavailable
+}
+
+problems! {
+    /// Of storing something about a conversation without a body.
+    CallCommandProblems: BadRequest Unauthenticated Forbidden NotFound Conflict RateLimited Unavailable
+}
+
+problems! {
     /// Of a body that is its own credential: a login, a signed webhook.
     OpenWriteProblems: BadRequest Unauthenticated Timeout TooLarge UnsupportedMediaType RateLimited Unavailable
 }
