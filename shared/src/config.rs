@@ -98,6 +98,11 @@ impl<'a> Env<'a> {
 
     /// How many a minute, at least 1.
     pub fn per_minute(&mut self, name: &str, default: NonZeroU32) -> NonZeroU32 {
+        self.count(name, default)
+    }
+
+    /// How many, at least 1.
+    pub fn count(&mut self, name: &str, default: NonZeroU32) -> NonZeroU32 {
         self.parse(name, default, "a whole number, at least 1")
     }
 

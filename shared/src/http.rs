@@ -5,11 +5,12 @@ mod body;
 pub mod client;
 mod cors;
 mod fields;
+mod handover;
 mod observe;
 pub mod openapi;
+mod serve;
 mod socket;
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -17,7 +18,6 @@ use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::middleware;
-use axum::serve::ListenerExt;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -36,6 +36,7 @@ pub use address::{Caller, TrustedProxies};
 pub use body::{JsonObject, parse_json, read_body, read_json};
 pub use cors::AllowedOrigins;
 pub use fields::Fields;
+pub use handover::{Endless, Framing, Handover, Line};
 
 /// An error of any cause, for the log of the process.
 pub type AnyError = Box<dyn std::error::Error + Send + Sync>;
@@ -126,14 +127,12 @@ pub async fn run(
             });
         }
     }
-    let stopped = lifecycle.stopping.clone().cancelled_owned();
-    let app = layer(openapi::with_pages(routes), edge).into_make_service_with_connect_info::<SocketAddr>();
-    let listener = listener.tap_io(|stream| socket::tune(stream));
-    let serving = tokio::spawn(axum::serve(listener, app).with_graceful_shutdown(stopped).into_future());
+    let app = layer(openapi::with_pages(routes), edge);
+    let serving = tokio::spawn(serve::serve(listener, app, lifecycle.stopping.clone()));
     let fault = supervise(&mut work, &lifecycle).await;
     lifecycle.stopping.cancel();
     match tokio::time::timeout(DRAIN_TIMEOUT, serving).await {
-        Ok(served) => served??,
+        Ok(served) => served?,
         Err(_) => tracing::warn!("requests were still under way after {DRAIN_TIMEOUT:?}; they are cut off"),
     }
     lifecycle.drained.cancel();

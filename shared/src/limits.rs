@@ -88,6 +88,10 @@ pub const MAX_REQUEST_ID_BYTES: usize = 128;
 /// How long a whole request body may take to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long the head of a request may take to arrive, and how long a connection may be idle before the next one: what
+/// proxies hold theirs open for.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+
 /// How long a caller may neither acknowledge nor take anything before its connection is closed: less than the default
 /// heartbeat of a feed, so that a peer that vanished is noticed within two.
 pub const PEER_TIMEOUT: Duration = Duration::from_secs(25);

@@ -1,5 +1,7 @@
 //! Live feeds: one tail of the log, rooms by conversation, a bounded queue for each feed.
 
+pub(crate) mod caps;
+pub(crate) mod clock;
 pub(crate) mod frame;
 pub(crate) mod hub;
 mod id;
@@ -8,40 +10,41 @@ pub(crate) mod join;
 mod model;
 mod queue;
 pub(crate) mod sse;
+mod standing;
+pub(crate) mod sweep;
 pub(crate) mod tail;
+mod wakes;
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
-use futures::Stream;
+use futures::future::BoxFuture;
 use shared::auth::Identity;
-use tokio::time::{Instant, Sleep};
+use shared::http::{Endless, Line};
 
 use crate::access::{AccessChange, Denied, Facts, Rule};
-
+use caps::Place;
 use frame::Seen;
 use hub::Seat;
-use queue::Next;
+use queue::{Closing, Item, Next};
 use sse::Wire;
 
-/// One open feed: the body of its answer. It ends when its token does, when its reader is too slow, or at a
-/// stop.
+/// One open feed: what it has seen, and what comes next for it. It ends when its token or its lease does, when its
+/// reader is too slow, or at a stop.
 ///
-/// Idle it is this struct, its timer and its place in a room; the rest of a connection's memory is the
-/// server's.
+/// Who sends it asks [`Self::poll_next`]: the HTTP server as the body of its answer, then, once it is idle, the bare
+/// socket of its connection ([`standing`]).
 pub(crate) struct Feed {
     conversation_id: Box<str>,
     seat: Seat,
     seen: Seen,
     wire: Wire,
     opening: Option<Bytes>,
-    clock: Clock,
     watch: Option<Box<Watch>>,
     over: bool,
+    /// How long what was sent may wait for its peer.
+    peer_timeout: Duration,
     open: Open,
 }
 
@@ -60,128 +63,77 @@ impl Watch {
     }
 }
 
-/// When the feed has to do something by itself.
-struct Clock {
-    timer: Pin<Box<Sleep>>,
-    heartbeat: Duration,
-    next_heartbeat: Instant,
-    expires_at: Option<DateTime<Utc>>,
-}
-
-enum Tick {
-    Heartbeat,
-    Expired,
-    Nothing,
-}
-
 /// Counted while it is there.
 struct Open {
     frames: metrics::Counter,
+    ended: &'static str,
+    _place: Place,
 }
 
 impl Open {
-    fn new() -> Self {
+    fn new(place: Place) -> Self {
         metrics::gauge!("turnlog_feeds_open").increment(1.0);
-        Self { frames: metrics::counter!("turnlog_frames_total") }
+        Self { frames: metrics::counter!("turnlog_frames_total"), ended: "left", _place: place }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         metrics::gauge!("turnlog_feeds_open").decrement(1.0);
-    }
-}
-
-impl Clock {
-    fn new(heartbeat: Duration, expires_at: Option<DateTime<Utc>>) -> Self {
-        let next_heartbeat = Instant::now() + heartbeat;
-        let timer = Box::pin(tokio::time::sleep_until(next_heartbeat));
-        let mut clock = Self { timer, heartbeat, next_heartbeat, expires_at };
-        clock.set(Utc::now());
-        clock
-    }
-
-    /// Sets the timer to what comes first. Expiry is asked of the wall clock again each time, since that can
-    /// be set.
-    fn set(&mut self, now: DateTime<Utc>) {
-        let left = self.expires_at.and_then(|at| (at - now).to_std().ok());
-        let expiry = left.and_then(|left| Instant::now().checked_add(left));
-        let next = expiry.map_or(self.next_heartbeat, |expiry| expiry.min(self.next_heartbeat));
-        self.timer.as_mut().reset(next);
-    }
-
-    fn tick(&mut self, now: DateTime<Utc>) -> Tick {
-        if self.expires_at.is_some_and(|at| at <= now) {
-            return Tick::Expired;
-        }
-        let due = Instant::now() >= self.next_heartbeat;
-        if due {
-            self.next_heartbeat = Instant::now() + self.heartbeat;
-        }
-        self.set(now);
-        if due { Tick::Heartbeat } else { Tick::Nothing }
+        metrics::counter!("turnlog_feeds_ended_total", "reason" => self.ended).increment(1);
     }
 }
 
 impl Feed {
-    /// What the next tick of the clock puts on the wire, if anything.
-    fn tick(&mut self) -> Option<Bytes> {
-        let now = Utc::now();
-        match self.clock.tick(now) {
-            Tick::Heartbeat => Some(sse::heartbeat(now)),
-            Tick::Expired => self.close(Some("The token has expired; log in again.")),
-            Tick::Nothing => None,
+    /// The next bytes to send; `None` at the end. Where there is nothing, the context is woken when there is.
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(opening) = self.opening.take() {
+            return Poll::Ready(Some(opening));
         }
+        while !self.over {
+            let Poll::Ready(next) = self.seat.queue().poll_next(context) else { return Poll::Pending };
+            if let Some(bytes) = self.take(next) {
+                return Poll::Ready(Some(bytes));
+            }
+        }
+        Poll::Ready(None)
     }
 
-    fn close(&mut self, told: Option<&str>) -> Option<Bytes> {
-        self.over = true;
-        told.map(|why| sse::error(&self.conversation_id, why))
-    }
-
+    /// What becomes of the next thing in the queue, as far as this feed has seen the conversation.
     fn take(&mut self, next: Next) -> Option<Bytes> {
         match next {
-            Next::Frame(frame) => {
+            Next::Item(Item::Frame(frame)) => {
                 let change = frame.access(self.seen);
                 let lost =
                     self.watch.as_mut().zip(change).and_then(|(watch, change)| watch.learn(change).err());
                 if let Some(denied) = lost {
-                    return self.close(Some(&denied.to_string()));
+                    return self.close(Closing::Denied(denied));
                 }
-                self.over = frame.is_end();
+                if frame.is_end() {
+                    (self.over, self.open.ended) = (true, "ended");
+                }
                 let bytes = frame.beyond(&mut self.seen, &self.wire);
                 self.open.frames.increment(u64::from(bytes.is_some()));
                 bytes
             }
-            Next::Close(why) => self.close(why.told()),
+            Next::Item(Item::Live(bytes)) => Some(bytes),
+            Next::Item(Item::Expiring(at)) => Some(sse::expiring(&self.conversation_id, at)),
+            Next::Close(why) => self.close(why),
         }
+    }
+
+    fn close(&mut self, why: Closing) -> Option<Bytes> {
+        (self.over, self.open.ended) = (true, why.name());
+        why.told().map(|told| sse::error(&self.conversation_id, &told))
     }
 }
 
-impl Stream for Feed {
-    type Item = Result<Bytes, Infallible>;
+impl Endless for Feed {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        Self::poll_next(self, context)
+    }
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let feed = self.get_mut();
-        loop {
-            if let Some(opening) = feed.opening.take() {
-                return Poll::Ready(Some(Ok(opening)));
-            }
-            if feed.over {
-                return Poll::Ready(None);
-            }
-            // The clock first: a feed that is never idle expires, too.
-            let bytes = if feed.clock.timer.as_mut().poll(context).is_ready() {
-                feed.tick()
-            } else {
-                match feed.seat.queue().poll_next(context) {
-                    Poll::Ready(next) => feed.take(next),
-                    Poll::Pending => return Poll::Pending,
-                }
-            };
-            if let Some(bytes) = bytes {
-                return Poll::Ready(Some(Ok(bytes)));
-            }
-        }
+    fn go_on(self: Box<Self>, line: Line) -> BoxFuture<'static, ()> {
+        Box::pin(standing::stand(*self, line))
     }
 }

@@ -11,6 +11,7 @@ mod status;
 mod tables;
 mod view;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,10 +23,13 @@ use shared::http::{AnyError, Lifecycle, Service};
 use shared::log::{Log, LogError};
 use tokio::task::JoinSet;
 
+use feed::caps::Caps;
+use feed::clock::Pace;
 use feed::hub::Hub;
 use feed::join::Feeds;
 use feed::sse::Wire;
-use feed::tail;
+use feed::{sweep, tail};
+use limits::{DEFAULT_FEED_AGE, DEFAULT_PER_COMPANY, DEFAULT_PER_KEY, DEFAULT_PER_TOKEN};
 use list::Cursors;
 use tables::Tables;
 
@@ -43,6 +47,38 @@ pub struct StreamerSettings {
     pub auth: AuthSettings,
     /// Time between heartbeats of a feed.
     pub heartbeat: Duration,
+    /// How long a feed is open before its client is asked to come back; up to a tenth less.
+    pub feed_max_age: Duration,
+    /// How many may be open.
+    pub feed_caps: FeedCaps,
+}
+
+/// How many feeds may be open at once in one process.
+#[derive(Debug, Clone, Copy)]
+pub struct FeedCaps {
+    /// With one token.
+    pub per_token: NonZeroU32,
+    /// With the tokens of one company's admins.
+    pub per_company: NonZeroU32,
+    /// With one API key.
+    pub per_key: NonZeroU32,
+}
+
+impl Default for FeedCaps {
+    fn default() -> Self {
+        Self { per_token: DEFAULT_PER_TOKEN, per_company: DEFAULT_PER_COMPANY, per_key: DEFAULT_PER_KEY }
+    }
+}
+
+impl FeedCaps {
+    /// Reads them.
+    pub fn from_env(env: &mut Env<'_>) -> Self {
+        Self {
+            per_token: env.count("FEEDS_PER_TOKEN", DEFAULT_PER_TOKEN),
+            per_company: env.count("FEEDS_PER_COMPANY", DEFAULT_PER_COMPANY),
+            per_key: env.count("FEEDS_PER_KEY", DEFAULT_PER_KEY),
+        }
+    }
 }
 
 impl StreamerSettings {
@@ -53,6 +89,8 @@ impl StreamerSettings {
             database: DatabaseSettings::from_env(env),
             auth: AuthSettings::from_env(env),
             heartbeat: env.seconds("HEARTBEAT_SECONDS", DEFAULT_HEARTBEAT),
+            feed_max_age: env.seconds("FEED_MAX_AGE_SECONDS", DEFAULT_FEED_AGE),
+            feed_caps: FeedCaps::from_env(env),
         }
     }
 }
@@ -90,12 +128,14 @@ pub async fn start(
     let hub = Hub::new(log.extent().await?.last);
     let wire = Wire::new(log.epoch());
     watch_dependencies(health, &log, &tables);
+    let pace = Pace { heartbeat: settings.heartbeat, max_age: settings.feed_max_age };
     let feeds = Feeds {
         hub: Arc::clone(&hub),
         tables: tables.clone(),
         log: log.clone(),
         wire: wire.clone(),
-        heartbeat: settings.heartbeat,
+        pace,
+        caps: Caps::new(settings.feed_caps),
         revocations: revocations.clone(),
         stopping: lifecycle.stopping.clone(),
     };
@@ -105,7 +145,7 @@ pub async fn start(
     let mut loops = JoinSet::new();
     loops.spawn(tail::follow(tail, Arc::clone(&hub), wire, progress));
     loops.spawn(revocations.clone().follow(revoked));
-    loops.spawn(close_feeds(hub, revocations, lifecycle.clone()));
+    loops.spawn(keep_feeds(hub, pace, revocations, lifecycle.clone()));
     loops.spawn(tables.clone().poll_checkpoint().map(Ok));
     let cursors = Cursors::new(&settings.auth.jwt_secret, log.epoch());
     let routes = router::routes(&auth, tables.clone(), feeds, cursors);
@@ -123,18 +163,17 @@ fn watch_dependencies(health: &Health, log: &Log, tables: &Tables) {
     });
 }
 
-/// Closes the feeds of revoked tokens as they become known, and all of them at a stop.
-async fn close_feeds(hub: Arc<Hub>, revocations: Revocations, lifecycle: Lifecycle) -> Result<(), LogError> {
-    let mut changes = revocations.changes();
-    loop {
-        tokio::select! {
-            () = lifecycle.stopping.cancelled() => break,
-            // Cannot fail: the sender lives as long as `revocations`.
-            _ = changes.changed() => hub.close_revoked(|token_id| revocations.contains(token_id)),
-        }
+/// Does to feeds what time and revocations ask for, and ends them at a stop.
+async fn keep_feeds(
+    hub: Arc<Hub>,
+    pace: Pace,
+    revocations: Revocations,
+    lifecycle: Lifecycle,
+) -> Result<(), LogError> {
+    tokio::select! {
+        () = sweep::keep_time(&hub, pace) => {}
+        () = sweep::close_feeds(&hub, &revocations, &lifecycle) => {}
     }
-    hub.close_all();
-    lifecycle.drained.cancelled().await;
     Ok(())
 }
 

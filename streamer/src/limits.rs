@@ -1,5 +1,6 @@
 //! Every limit of the read edge: its name, unit and reason.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Entries that the tail takes at once: what an atomic batch of the write edge can hold.
@@ -46,6 +47,60 @@ pub(crate) const CHECKPOINT_PAUSE: Duration = Duration::from_millis(100);
 /// What a client waits before it reconnects, in milliseconds.
 pub(crate) const RETRY_MILLISECONDS: u32 = 2_000;
 
+/// How long a feed is open unless `FEED_MAX_AGE_SECONDS` says otherwise: load spreads anew over instances.
+pub(crate) const DEFAULT_FEED_AGE: Duration = Duration::from_secs(3600);
+
+/// The part of a feed's age that differs between feeds, so that those that began together do not all come back at once.
+pub(crate) const LEASE_JITTER: f64 = 0.1;
+
+/// How long before its token expires a client is told: enough for a person to log in again.
+pub(crate) const EXPIRY_NOTICE: Duration = Duration::from_secs(60);
+
+/// Feeds with one token unless `FEEDS_PER_TOKEN` says otherwise: a wall of screens, not a leak.
+pub(crate) const DEFAULT_PER_TOKEN: NonZeroU32 = NonZeroU32::new(64).expect("is not zero");
+
+/// Feeds of one company's admins unless `FEEDS_PER_COMPANY` says otherwise.
+pub(crate) const DEFAULT_PER_COMPANY: NonZeroU32 = NonZeroU32::new(10_000).expect("is not zero");
+
+/// Feeds with one API key unless `FEEDS_PER_KEY` says otherwise: a service watches for many.
+pub(crate) const DEFAULT_PER_KEY: NonZeroU32 = NonZeroU32::new(50_000).expect("is not zero");
+
+/// When whoever has too many feeds may try again: about as long as it takes to notice that some are gone.
+pub(crate) const CAP_RETRY: Duration = Duration::from_secs(10);
+
+/// How often the clock of each feed is looked at: revocation and expiry are to show within a second.
+pub(crate) const SWEEP_ROUND: Duration = Duration::from_millis(500);
+
+/// Parts of a round, so that feeds which are due together are not all served at once.
+pub(crate) const SWEEP_STEPS: usize = 16;
+
+/// Readers woken by one thread before others help: about half a millisecond of writing.
+pub(crate) const WAKES_TOGETHER: usize = 128;
+
+/// Part of a heartbeat's interval for which a peer may leave what was sent unacknowledged.
+pub(crate) const PEER_PATIENCE: f64 = 0.8;
+
+/// Bytes read at once from a peer that should say nothing.
+pub(crate) const HEARD_AT_ONCE: usize = 256;
+
+/// Bytes that a peer may say on a connection where nothing is heard any more: a few requests sent ahead.
+pub(crate) const MOST_HEARD: usize = 64 * 1024;
+
+/// Steps in which all feeds are ended at a stop.
+pub(crate) const DRAIN_STEPS: usize = 100;
+
+/// Time between them.
+pub(crate) const DRAIN_PAUSE: Duration = Duration::from_millis(50);
+
+/// Feeds that end in one of them at least: a few are ended without ado.
+pub(crate) const DRAIN_AT_ONCE: usize = 50;
+
+const _: () = assert!(SHARDS.is_multiple_of(SWEEP_STEPS), "every step has as many shards");
+const _: () = assert!(SWEEP_ROUND.as_millis() < 1_000, "a token that expired is seen within a second");
+const _: () = assert!(
+    DRAIN_STEPS as u128 * DRAIN_PAUSE.as_millis() * 2 <= shared::limits::DRAIN_TIMEOUT.as_millis(),
+    "feeds end well before they are cut off"
+);
 const _: () = assert!(SHARDS.is_power_of_two(), "a shard is picked by masking");
 const _: () = assert!(FRAME_BYTES <= QUEUE_BYTES, "an ordinary frame fits a queue");
 const _: () = assert!(FRAME_MESSAGES <= TAIL_BATCH, "a frame comes of one batch");

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRef, FromRequestParts, Path, State};
+use axum::extract::{Extension, FromRef, FromRequestParts, Path, State};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::response::Response;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::auth::{AnyCaller, Authenticator};
+use shared::http::Handover;
 use shared::http::openapi::{ListProblems, ReadProblems, tags};
 use shared::ids::ConversationId;
 use shared::limits::READ_WAIT;
@@ -21,8 +23,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::access::{may_ask_status, may_list, may_read};
-use crate::feed::Feed;
 use crate::feed::join::{Feeds, Wish};
+use crate::feed::sse;
 use crate::list::{ConversationList, Cursors, Parameters as ListParameters};
 use crate::query::{self, Wrong};
 use crate::status::{Parameters as StatusParameters, StatusDetail};
@@ -198,10 +200,12 @@ async fn list(
 /// | `message_corrected` | `{conversation_id, message, total_messages}` | a message's content was replaced |
 /// | `reset` | `{conversation_id, reason}` | the id cannot be continued; a fresh `initial` follows |
 /// | `heartbeat` | `{timestamp, status}` | every 30 seconds, without an id |
+/// | `expiring` | `{conversation_id, expires_at}` | once, a minute before the token expires, without an id |
 /// | `error` | `{error, conversation_id}` | why the server closes the feed now, without an id |
 ///
 /// A feed is resumed with the id of the last frame that was received, in `Last-Event-ID` or `last_event_id`: it goes
-/// on with exactly the messages after it.
+/// on with exactly the messages after it. Without an `error` before it, the end of the answer asks for just that: after an
+/// hour at most, and when the server stops. At most 64 feeds are open with one token.
 #[utoipa::path(
     get, path = "/api/conversation/{id}/stream", tag = tags::READERS,
     security(("participant" = []), ("admin" = []), ("researcher" = []), ("service" = [])),
@@ -222,13 +226,17 @@ async fn stream(
     AnyCaller(identity): AnyCaller,
     Named(conversation): Named,
     Asked { after, last_event_id }: Asked,
+    Extension(handover): Extension<Handover>,
     headers: HeaderMap,
-) -> Result<Feed, Problem> {
+) -> Result<Response, Problem> {
     // The header wins: a browser sends it, with a newer id, to the address that it was first given.
     let header =
         headers.get("last-event-id").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let last_id = header.or(last_event_id).filter(|id| !id.is_empty());
-    state.feeds.join(Wish { identity, conversation, last_id, after }, may_read).await
+    let key = state.auth.key_of(&headers);
+    let wish = Wish { identity, key, conversation, last_id, after };
+    let feed = state.feeds.join(wish, may_read).await?;
+    Ok(sse::answer(handover.lend(feed)))
 }
 
 /// The conversation that the path names. What cannot be an id names nothing.

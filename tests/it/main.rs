@@ -18,6 +18,7 @@ mod openapi;
 mod reconcile;
 mod retries;
 mod seeds;
+mod standing;
 mod sync;
 mod up;
 mod vendor;

@@ -15,7 +15,7 @@ use shared::limits;
 use shared::log::Log;
 use shared::telemetry;
 use sqlx::{Connection, PgConnection};
-use streamer::StreamerSettings;
+use streamer::{FeedCaps, StreamerSettings};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -47,6 +47,8 @@ pub struct Parts {
     /// Who signs webhooks, and how long and large they may be.
     pub webhooks: WebhookSettings,
     pub heartbeat: Duration,
+    pub feed_max_age: Duration,
+    pub feed_caps: FeedCaps,
     /// The API of the vendor; none unless a test sets it.
     pub vendor: Option<VendorSettings>,
     /// How its list is compared with the log; never unless a test sets it.
@@ -75,6 +77,8 @@ impl Parts {
             webhooks_per_address: 100_000,
             webhooks: webhooks(),
             heartbeat,
+            feed_max_age: Duration::from_secs(3600),
+            feed_caps: FeedCaps::default(),
             vendor: None,
             reconcile: ReconcileSettings { every: None, ..ReconcileSettings::default() },
             ingest: true,
@@ -156,7 +160,8 @@ impl Parts {
         }
         if self.streamer {
             let (nats, database, auth) = (self.nats.clone(), self.database(), self.auth());
-            let settings = StreamerSettings { nats, database, auth, heartbeat: self.heartbeat };
+            let Self { heartbeat, feed_max_age, feed_caps, .. } = *self;
+            let settings = StreamerSettings { nats, database, auth, heartbeat, feed_max_age, feed_caps };
             services.push(streamer::start(settings, health, lifecycle.clone()).await?);
         }
         Ok(services)

@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod console;
+mod descriptors;
 mod environment;
 mod failure;
 mod files;

@@ -26,6 +26,7 @@ use self::data_dir::DataDir;
 use self::secrets::Secrets;
 use self::servers::Servers;
 use crate::commands::{migrate, serve};
+use crate::descriptors;
 use crate::environment::Environment;
 use crate::failure::{Failure, OrFail};
 use crate::instance::{Instance, reachable};
@@ -51,6 +52,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
         environment.replace("LISTEN", Some(listen.to_string()));
     }
     serve::init_logs(&environment)?;
+    descriptors::take_all();
     let dir = DataDir::claim(&args.data_dir)?;
     Instance::withdraw(dir.path())?;
     let listener = bind(&environment).await?;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::extract::{FromRef, FromRequestParts};
+use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use chrono::{DateTime, Utc};
@@ -91,6 +92,11 @@ impl Authenticator {
 }
 
 impl Authenticator {
+    /// The API key that these headers bear, if any. It is not counted again.
+    pub fn key_of(&self, headers: &HeaderMap) -> Option<KeyId> {
+        Bearer::in_headers(headers).ok().and_then(|credential| self.api_key(credential))
+    }
+
     /// Every key is compared, in constant time, so that neither a prefix nor the number of keys shows.
     fn api_key(&self, credential: &str) -> Option<KeyId> {
         self.api_keys.iter().fold(None, |found, key| {
@@ -156,7 +162,11 @@ impl Bearer {
     /// # Errors
     /// 401 when there is none.
     pub fn of(parts: &Parts) -> Result<&str, Problem> {
-        let value = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        Self::in_headers(&parts.headers)
+    }
+
+    fn in_headers(headers: &HeaderMap) -> Result<&str, Problem> {
+        let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         value
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))

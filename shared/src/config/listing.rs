@@ -90,6 +90,14 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("SPOOL_DIR", "the system's", "directory where large webhooks wait in files while they arrive"),
     setting("HEARTBEAT_SECONDS", "30", "seconds between heartbeats of an idle feed"),
+    setting(
+        "FEED_MAX_AGE_SECONDS",
+        "3600",
+        "how long a feed is open before its client is asked to come back; up to a tenth less",
+    ),
+    setting("FEEDS_PER_TOKEN", "64", "feeds that may be open with one token"),
+    setting("FEEDS_PER_COMPANY", "10000", "feeds that may be open for one company's admins"),
+    setting("FEEDS_PER_KEY", "50000", "feeds that may be open with one API key"),
     setting("LOG_LEVEL", "info", "error, warn, info, debug, trace, or directives such as info,ingest=debug"),
     setting("LOG_FORMAT", "text", "text or json"),
 ];

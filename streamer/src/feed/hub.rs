@@ -4,9 +4,13 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
+
+use super::clock::{Now, Pace};
 use super::frame::Frame;
-use super::queue::{Closing, Queue};
-use crate::limits::SHARDS;
+use super::queue::{Closing, Item, Queue, Terms};
+use super::wakes::Wakes;
+use crate::limits::{SHARDS, SWEEP_STEPS};
 
 type Shard = HashMap<Box<str>, Room>;
 
@@ -40,8 +44,8 @@ impl Hub {
     }
 
     /// Takes a seat in the room of a conversation's token: from here on its frames queue.
-    pub(crate) fn join(self: &Arc<Self>, token: &str, token_id: Option<&str>, admin: bool) -> Seat {
-        let queue = Arc::new(Queue::new(token_id, admin));
+    pub(crate) fn join(self: &Arc<Self>, token: &str, terms: Terms) -> Seat {
+        let queue = Arc::new(Queue::new(terms));
         self.shard(token).entry(token.into()).or_default().queues.push(Arc::clone(&queue));
         Seat { hub: Arc::clone(self), token: token.into(), queue }
     }
@@ -63,42 +67,51 @@ impl Hub {
     }
 
     /// Hands a frame to everybody in a room; answers how many queues overflowed.
-    pub(crate) fn publish(&self, token: &str, frame: &Arc<Frame>) -> usize {
+    pub(crate) fn publish(&self, token: &str, frame: &Arc<Frame>, wakes: &mut Wakes) -> usize {
         let mut shard = self.shard(token);
         let Some(room) = shard.get_mut(token) else { return 0 };
         room.total = room.total.max(frame.total());
-        room.queues.iter().filter(|queue| !queue.push(frame)).count()
+        room.queues.iter().filter(|queue| !queue.push(Item::Frame(Arc::clone(frame)), wakes)).count()
+    }
+
+    /// Does what the clocks of feeds say, of those in every [`SWEEP_STEPS`]th shard from `step` on.
+    pub(crate) fn tick(&self, step: usize, now: Now, pace: Pace, heartbeat: &Bytes) -> Wakes {
+        let mut wakes = Wakes::default();
+        for shard in self.shards.iter().skip(step).step_by(SWEEP_STEPS) {
+            each(shard, |queue| queue.tick(now, pace, heartbeat, &mut wakes));
+        }
+        wakes
     }
 
     /// Hands a frame to the feeds of admins, in every room.
-    pub(crate) fn publish_to_admins(&self, frame: &Arc<Frame>) {
-        self.each(|queue| {
-            if queue.is_of_admin() {
-                // One that overflows is closed, as by any other frame.
-                queue.push(frame);
-            }
-        });
+    pub(crate) fn publish_to_admins(&self, frame: &Arc<Frame>, wakes: &mut Wakes) {
+        for shard in &self.shards {
+            each(shard, |queue| {
+                if queue.is_of_admin() {
+                    // One that overflows is closed, as by any other frame.
+                    queue.push(Item::Frame(Arc::clone(frame)), wakes);
+                }
+            });
+        }
     }
 
     /// Closes the feeds of tokens that `gone` names.
     pub(crate) fn close_revoked(&self, gone: impl Fn(&str) -> bool) {
-        self.each(|queue| {
-            if queue.token_id().is_some_and(&gone) {
-                queue.close(Closing::Revoked);
-            }
-        });
-    }
-
-    /// Closes every feed.
-    pub(crate) fn close_all(&self) {
-        self.each(|queue| queue.close(Closing::Stopping));
-    }
-
-    fn each(&self, act: impl Fn(&Queue)) {
+        let mut wakes = Wakes::default();
         for shard in &self.shards {
-            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.values().flat_map(|room| &room.queues).for_each(|queue| act(queue));
+            each(shard, |queue| {
+                if queue.token_id().is_some_and(&gone) {
+                    queue.close(Closing::Revoked, &mut wakes);
+                }
+            });
         }
+    }
+
+    /// The queues of all feeds.
+    pub(crate) fn queues(&self) -> Vec<Arc<Queue>> {
+        let mut queues = Vec::new();
+        self.shards.iter().for_each(|shard| each(shard, |queue| queues.push(Arc::clone(queue))));
+        queues
     }
 
     /// A token is a hash already: its last character picks the shard.
@@ -106,6 +119,11 @@ impl Hub {
         let byte = token.bytes().last().map_or(0, usize::from);
         self.shards[byte & (SHARDS - 1)].lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn each(shard: &Mutex<Shard>, act: impl FnMut(&Arc<Queue>)) {
+    let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+    shard.values().flat_map(|room| &room.queues).for_each(act);
 }
 
 impl Seat {
@@ -137,14 +155,14 @@ impl Drop for Seat {
 
 #[cfg(test)]
 mod tests {
-    use super::super::queue::tests::{frame, next};
+    use super::super::queue::tests::{frame, next, terms};
     use super::*;
 
     #[test]
     fn a_room_is_there_while_somebody_sits_in_it() {
         let hub = Hub::new(0);
         assert_eq!(hub.total("t1"), None);
-        let (one, two) = (hub.join("t1", None, false), hub.join("t1", None, false));
+        let (one, two) = (hub.join("t1", terms(None)), hub.join("t1", terms(None)));
         one.know_total(7);
         drop(one);
         assert_eq!(hub.total("t1"), Some(7));
@@ -157,26 +175,25 @@ mod tests {
     fn a_frame_reaches_its_room_alone_and_a_slow_reader_costs_nobody_else() {
         let hub = Hub::new(0);
         let (slow, good, other) =
-            (hub.join("t1", None, false), hub.join("t1", None, false), hub.join("t2", None, false));
+            (hub.join("t1", terms(None)), hub.join("t1", terms(None)), hub.join("t2", terms(None)));
         let frame = frame(1, &"x".repeat(700_000));
-        assert_eq!(hub.publish("t1", &frame), 0);
+        assert_eq!(hub.publish("t1", &frame, &mut Wakes::default()), 0);
         assert!(next(good.queue()).is_some());
-        assert_eq!(hub.publish("t1", &frame), 1);
+        assert_eq!(hub.publish("t1", &frame, &mut Wakes::default()), 1);
         assert_eq!(next(slow.queue()), Some(Err(Closing::TooSlow)));
         assert!(matches!(next(good.queue()), Some(Ok(_))));
         assert_eq!(next(other.queue()), None);
     }
 
     #[test]
-    fn a_revocation_closes_the_feeds_of_its_token_and_a_stop_all() {
+    fn a_revocation_closes_the_feeds_of_its_token_and_no_other() {
         let hub = Hub::new(0);
         let (gone, stays, service) =
-            (hub.join("t1", Some("a"), false), hub.join("t1", Some("b"), false), hub.join("t2", None, false));
+            (hub.join("t1", terms(Some("a"))), hub.join("t1", terms(Some("b"))), hub.join("t2", terms(None)));
         hub.close_revoked(|token_id| token_id == "a");
         assert_eq!(next(gone.queue()), Some(Err(Closing::Revoked)));
         assert_eq!(next(stays.queue()), None);
-        hub.close_all();
-        assert_eq!(next(stays.queue()), Some(Err(Closing::Stopping)));
-        assert_eq!(next(service.queue()), Some(Err(Closing::Stopping)));
+        assert_eq!(next(service.queue()), None);
+        assert_eq!(hub.queues().len(), 3);
     }
 }

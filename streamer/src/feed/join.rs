@@ -3,24 +3,27 @@
 //! twice.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use shared::auth::{Grant, Identity, Revocations, Who};
+use shared::auth::{Grant, Identity, KeyId, Revocations, Who};
 use shared::ids::ConversationId;
-use shared::limits::READ_WAIT;
+use shared::limits::{PEER_TIMEOUT, READ_WAIT};
 use shared::log::{Log, LogError};
 use shared::problem::{Kind, Problem};
 use shared::subjects::Subject;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::caps::Caps;
+use super::clock::{Clock, Now, Pace};
 use super::frame::{Change, Seen, drafts};
 use super::hub::Hub;
 use super::id::{self, LastId, Lost};
+use super::queue::Terms;
 use super::sse::{self, Wire};
-use super::{Clock, Feed, Open, Watch};
+use super::{Feed, Open, Watch};
 use crate::access::Rule;
+use crate::limits::PEER_PATIENCE;
 use crate::snapshot::Head;
 use crate::tables::{ReadError, Reading, Tables};
 use crate::view::{ConversationView, MessageView};
@@ -36,8 +39,10 @@ pub(crate) struct Feeds {
     pub(crate) log: Log,
     /// How frames are written.
     pub(crate) wire: Wire,
-    /// How often an idle feed says that it is alive.
-    pub(crate) heartbeat: Duration,
+    /// How long feeds live, and how often an idle one says so.
+    pub(crate) pace: Pace,
+    /// How many there may be.
+    pub(crate) caps: Caps,
     /// Tokens that were given up.
     pub(crate) revocations: Revocations,
     /// The process stops.
@@ -49,6 +54,8 @@ pub(crate) struct Feeds {
 pub(crate) struct Wish {
     /// Who.
     pub(crate) identity: Identity,
+    /// With which API key, if with one.
+    pub(crate) key: Option<KeyId>,
     /// Which conversation.
     pub(crate) conversation: ConversationId,
     /// The id of the last frame that the client got.
@@ -80,7 +87,7 @@ impl Feeds {
     /// Opens a feed.
     ///
     /// # Errors
-    /// 403, 404, and 503 when the tables or the log cannot be asked or are too far behind.
+    /// 403, 404, 429 when the caller has as many as it may, and 503 when the tables or the log cannot be asked or are too far behind.
     pub(crate) async fn join(&self, wish: Wish, may_read: Rule) -> Result<Feed, Problem> {
         let started = Instant::now();
         let subject = Subject::conversation(&wish.conversation);
@@ -88,7 +95,11 @@ impl Feeds {
             Identity::Service => (None, None),
             Identity::Person(grant) => (Some(grant.token_id.as_str()), Some(grant.expires_at)),
         };
-        let seat = self.hub.join(subject.token(), token_id, is_admin(&wish.identity));
+        let place = self.caps.admit(&wish.identity, wish.key)?;
+        let clock = Clock::new(self.pace, expires_at, Now::read(), rand::random());
+        let admin = is_admin(&wish.identity);
+        let terms = Terms { token_id: token_id.map(Box::from), admin, clock };
+        let seat = self.hub.join(subject.token(), terms);
         let tail = self.hub.position();
         self.still_open(token_id)?;
         let start = self.start(wish.last_id.as_deref(), tail).await?;
@@ -96,7 +107,7 @@ impl Feeds {
         let mut reading = self.reading(&wish, may_read, subject.token(), tail, deadline).await?;
         let opening = self.opening(&mut reading, start).await?;
         seat.know_total(opening.seen.total);
-        let watch = is_admin(&wish.identity).then(|| {
+        let watch = admin.then(|| {
             let facts = reading.facts.clone();
             Box::new(Watch { identity: wish.identity.clone(), facts, may_read })
         });
@@ -107,10 +118,11 @@ impl Feeds {
             seen: opening.seen,
             wire: self.wire.clone(),
             opening: Some(opening.bytes),
-            clock: Clock::new(self.heartbeat, expires_at),
             watch,
             over: opening.over,
-            open: Open::new(),
+            // A heartbeat later, something is under way; gone before the next one is within two.
+            peer_timeout: PEER_TIMEOUT.min(self.pace.heartbeat.mul_f64(PEER_PATIENCE)),
+            open: Open::new(place),
         })
     }
 

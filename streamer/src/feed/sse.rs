@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::json;
 
-use super::Feed;
 use super::id::Lost;
 use crate::limits::RETRY_MILLISECONDS;
 use crate::view::{CallView, ConversationView, MessageView, SeenView};
@@ -120,6 +119,13 @@ pub(crate) fn heartbeat(now: DateTime<Utc>) -> Bytes {
     frame("event: heartbeat\ndata: ", &Heartbeat { timestamp, status: "connected" })
 }
 
+/// Says that the token is about to expire. Has no id: it is no fact.
+pub(crate) fn expiring(conversation_id: &str, expires_at: DateTime<Utc>) -> Bytes {
+    let expires_at = expires_at.to_rfc3339_opts(SecondsFormat::Secs, false);
+    let data = json!({"conversation_id": conversation_id, "expires_at": expires_at});
+    frame("event: expiring\ndata: ", &data)
+}
+
 /// Says why the server closes now. Has no id: the client resumes with the last one it got.
 pub(crate) fn error(conversation_id: &str, why: &str) -> Bytes {
     frame("event: error\ndata: ", &json!({"error": why, "conversation_id": conversation_id}))
@@ -134,17 +140,17 @@ fn frame(head: &str, data: &impl Serialize) -> Bytes {
     bytes.into()
 }
 
-impl IntoResponse for Feed {
-    fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from_stream(self));
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
-        headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
-        // nginx and those that follow it: pass every frame on at once.
-        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-        response
-    }
+/// The answer that carries a feed.
+pub(crate) fn answer(body: Body) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    // A feed has its connection for itself, and ends with it.
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    // nginx and those that follow it: pass every frame on at once.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use shared::subjects::{self, Aggregate};
 use super::frame::{Change, drafts};
 use super::hub::Hub;
 use super::sse::Wire;
+use super::wakes::Wakes;
 use crate::access::AccessChange;
 use crate::limits::TAIL_BATCH;
 use crate::view::{CallView, MessageView, SeenView};
@@ -37,24 +38,30 @@ pub(crate) async fn follow(
     loop {
         let entries = tail.next_batch(TAIL_BATCH).await?;
         hub.advance(tail.position());
+        let mut wakes = Wakes::default();
         let (conversations, directory): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_of_conversation);
         for change in directory.iter().filter_map(directory_change) {
-            let draft = drafts(vec![change]).pop();
-            if let Some(draft) = draft {
-                hub.publish_to_admins(&Arc::new(draft.encode(&wire, &Arc::from(""), 0)));
+            for draft in drafts(vec![change]) {
+                hub.publish_to_admins(&Arc::new(draft.encode(&wire, &Arc::from(""), 0)), &mut wakes);
             }
         }
         for burst in bursts(conversations, |token| hub.total(token).is_some()) {
-            publish(&hub, &wire, burst);
+            publish(&hub, &wire, burst, &mut wakes).await;
         }
+        // Waits for those who write: a tail that ran ahead of them would fill the queues of good readers.
+        wakes.spread().await;
         progress.reached(tail.position());
     }
 }
 
-fn publish(hub: &Hub, wire: &Wire, burst: Burst) {
-    for draft in drafts(burst.changes) {
+async fn publish(hub: &Hub, wire: &Wire, burst: Burst, wakes: &mut Wakes) {
+    for (number, draft) in drafts(burst.changes).into_iter().enumerate() {
+        if number > 0 {
+            // A burst of many frames would fill the queues of good readers before they are asked to empty them.
+            std::mem::take(wakes).spread().await;
+        }
         let frame = draft.encode(wire, &burst.conversation_id, hub.total(&burst.token).unwrap_or(0));
-        let overflows = hub.publish(&burst.token, &Arc::new(frame));
+        let overflows = hub.publish(&burst.token, &Arc::new(frame), wakes);
         if overflows > 0 {
             metrics::counter!("turnlog_queue_overflows_total").increment(overflows as u64);
             tracing::info!(

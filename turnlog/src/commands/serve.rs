@@ -11,6 +11,7 @@ use streamer::StreamerSettings;
 use tokio::net::TcpListener;
 
 use crate::console;
+use crate::descriptors;
 use crate::environment::Environment;
 use crate::failure::{Failure, OrFail};
 use crate::signals;
@@ -49,6 +50,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let stop = signals::stop()?;
     let environment = Environment::default();
     init_logs(&environment)?;
+    descriptors::take_all();
     let lifecycle = Lifecycle::default();
     let services = tokio::select! {
         () = stop.cancelled() => return Ok(()),
