@@ -1,6 +1,7 @@
 //! Handlers: extract, call one function, shape the answer.
 
 mod bodies;
+pub(crate) mod browsers;
 pub(crate) mod calls;
 pub(crate) mod directory;
 pub(crate) mod messages;

@@ -5,12 +5,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::App;
-use crate::endpoints::{calls, directory, messages, participants, sessions, webhooks};
+use crate::endpoints::{browsers, calls, directory, messages, participants, sessions, webhooks};
 
 pub(crate) fn routes(app: App) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(sessions::login))
         .routes(routes!(sessions::logout))
+        .routes(routes!(browsers::begin_session, browsers::end_session))
         .routes(routes!(messages::save))
         .routes(alias("/api/v1/chat/save-message", "save_message", routes!(messages::save)))
         .routes(routes!(messages::save_all))

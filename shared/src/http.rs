@@ -1,6 +1,7 @@
 //! Serving: services put together on one address, request ids, one wide line a request, problems rendered, a clean stop.
 
 mod address;
+mod arrival;
 mod body;
 pub mod client;
 mod cors;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use axum::http::{HeaderName, header};
 use axum::middleware;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
@@ -33,10 +35,14 @@ use crate::problem::{Kind, Problem};
 use observe::Observer;
 
 pub use address::{Caller, TrustedProxies};
+pub use arrival::Arrival;
 pub use body::{JsonObject, parse_json, read_body, read_json};
 pub use cors::AllowedOrigins;
 pub use fields::Fields;
 pub use handover::{Endless, Framing, Handover, Line};
+
+/// For answers that hold a credential.
+pub const NOT_STORED: (HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
 
 /// An error of any cause, for the log of the process.
 pub type AnyError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+pub mod audit;
 pub mod auth;
+pub mod claims;
 pub mod config;
 pub mod envelope;
 pub mod events;

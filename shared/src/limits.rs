@@ -82,6 +82,12 @@ pub const MAX_FUTURE: Duration = Duration::from_secs(24 * 3600);
 /// Retries are decided by expected sequence; the window only spares the log a needless try, so it is short (RAM).
 pub const DEFAULT_DEDUPE_WINDOW: Duration = Duration::from_secs(120);
 
+/// How long a ticket opens a feed: from the answer that brings it to the request that uses it, on a phone's network.
+pub const TICKET_TTL: Duration = Duration::from_secs(30);
+
+/// How long it is kept in mind that a ticket was used: longer than it could be used again, by clocks that differ.
+pub const CLAIM_TTL: Duration = Duration::from_secs(120);
+
 /// Bytes of `X-Request-Id` that are taken from a caller.
 pub const MAX_REQUEST_ID_BYTES: usize = 128;
 
@@ -121,6 +127,8 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const _: () = assert!(MAX_MESSAGES_PER_REQUEST <= MAX_BATCH_EVENTS, "a request's messages fit one batch");
 const _: () =
     assert!(DEFAULT_CONTENT_BYTES + 4 * MAX_ID_BYTES + ENVELOPE_BYTES < MAX_EVENT_BYTES, "an event fits");
+const _: () =
+    assert!(TICKET_TTL.as_secs() * 2 < CLAIM_TTL.as_secs(), "no used ticket is forgotten too early");
 const _: () = assert!(OBJECT_CHUNK_BYTES + ENVELOPE_BYTES < MAX_EVENT_BYTES, "a chunk fits a message");
 const _: () = assert!(DEFAULT_WEBHOOK_BYTES < MAX_OBJECT_BYTES, "any webhook fits an object");
 const _: () = assert!(MAX_EVENT_BYTES <= MAX_BATCH_BYTES, "every event fits a batch");

@@ -2,7 +2,7 @@
 //!
 //! Publishing is the write edge's alone and lives in `ingest`.
 
-mod read;
+pub(crate) mod read;
 mod tail;
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::config::{NatsSettings, Secret};
-use crate::subjects;
+use crate::{audit, subjects};
 
 pub use tail::Tail;
 
@@ -53,7 +53,7 @@ pub enum LogError {
 }
 
 impl LogError {
-    fn unavailable(error: impl std::fmt::Display) -> Self {
+    pub(crate) fn unavailable(error: impl std::fmt::Display) -> Self {
         Self::Unavailable(error.to_string())
     }
 }
@@ -91,12 +91,18 @@ impl Log {
         let mut context = jetstream::new(client.clone());
         context.set_timeout(REQUEST_TIMEOUT);
         let epoch = ensure_stream(&context, settings).await?;
+        audit::ensure(&context, settings.replicas).await?;
         Ok(Self { client, context, reconnects, epoch })
     }
 
     /// The client, for the one file of a service that speaks JetStream itself.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// JetStream on the same connection.
+    pub(crate) fn context(&self) -> &jetstream::Context {
+        &self.context
     }
 
     /// The stream's epoch: differs between streams even of the same name, stays across restarts and restores.

@@ -1,4 +1,5 @@
-//! Subjects of the log: `evt.<aggregate>.<token>`; and of the object store. The only place that builds one.
+//! Subjects of the log: `evt.<aggregate>.<token>`; of the audit log: `audit.<kind>.<token>`; and of the object store.
+//! The only place that builds one.
 //!
 //! A token is a hash, never an id: ids from outside may hold `*`, `>` or a phone number, and subjects show up in logs
 //! and monitoring. One subject is one aggregate, so that one conversation can be read alone.
@@ -123,6 +124,32 @@ pub fn watching(token: &str) -> String {
     format!("live.watching.{token}")
 }
 
+/// Everything in the audit log.
+pub const AUDIT: &str = "audit.>";
+
+/// Looks at one conversation, in the audit log. Its token is that of the conversation's subject.
+pub fn looks_at(id: &ConversationId) -> String {
+    format!("audit.conversation.{}", Subject::conversation(id).token())
+}
+
+/// Looks at many conversations at once, in the audit log, by who looked.
+pub fn looks_of(role: &str, id: &str) -> String {
+    format!("audit.list.{}", token("reader", &format!("{role}:{id}")))
+}
+
+/// What the audit log says instead of an address or an account that was searched for: it cannot be taken out again.
+pub fn masked(text: &str) -> String {
+    token("asked", text)
+}
+
+/// Every ticket that was used.
+pub const USED_TICKETS: &str = "ticket.>";
+
+/// That this ticket was used.
+pub fn used_ticket(id: &str) -> String {
+    format!("ticket.{}", token("ticket", id))
+}
+
 /// The bucket of large contents: parts of its subjects, and of its stream's name.
 pub const BUCKET: &str = "turnlog-objects";
 
@@ -177,6 +204,16 @@ mod tests {
         assert_eq!(object_meta("ab?>"), "$O.turnlog-objects.M.YWI_Pg==");
         assert_eq!(object_chunks("n1"), "$O.turnlog-objects.C.n1");
         assert_eq!(objects(), ["$O.turnlog-objects.C.>", "$O.turnlog-objects.M.>"]);
+    }
+
+    #[test]
+    fn looks_are_filed_by_what_was_looked_at_or_by_who_looked() {
+        let id = ConversationId::try_from("conv_abc123".to_owned()).unwrap();
+        assert_eq!(looks_at(&id), "audit.conversation.fKGRAc9PzAIy2r72qeGgRV1J");
+        assert!(
+            looks_of("service", "*.>").strip_prefix("audit.list.").is_some_and(|token| token.len() == 24)
+        );
+        assert_ne!(masked("ada@example.org"), masked("bo@example.org"));
     }
 
     #[test]

@@ -30,6 +30,8 @@ use hub::Seat;
 use queue::{Closing, Item, Next};
 use sse::Wire;
 
+use crate::looks::Watched;
+
 /// One open feed: what it has seen, and what comes next for it. It ends when its token or its lease does, when its
 /// reader is too slow, or at a stop.
 ///
@@ -46,6 +48,7 @@ pub(crate) struct Feed {
     /// How long what was sent may wait for its peer.
     peer_timeout: Duration,
     open: Open,
+    watched: Watched,
 }
 
 /// Whether its reader may go on reading, of a feed whose reader may lose that.
@@ -111,9 +114,11 @@ impl Feed {
                 }
                 if frame.is_end() {
                     (self.over, self.open.ended) = (true, "ended");
+                    self.watched.ends("ended");
                 }
                 let bytes = frame.beyond(&mut self.seen, &self.wire);
                 self.open.frames.increment(u64::from(bytes.is_some()));
+                self.watched.shown(self.seen.up_to);
                 bytes
             }
             Next::Item(Item::Live(bytes)) => Some(bytes),
@@ -124,6 +129,7 @@ impl Feed {
 
     fn close(&mut self, why: Closing) -> Option<Bytes> {
         (self.over, self.open.ended) = (true, why.name());
+        self.watched.ends(why.name());
         why.told().map(|told| sse::error(&self.conversation_id, &told))
     }
 }

@@ -4,11 +4,13 @@ mod access;
 mod feed;
 mod limits;
 mod list;
+mod looks;
 mod query;
 mod router;
 mod snapshot;
 mod status;
 mod tables;
+mod tickets;
 mod view;
 
 use std::num::NonZeroU32;
@@ -16,7 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use shared::audit::Audit;
 use shared::auth::{Authenticator, Revocations};
+use shared::claims::Claims;
 use shared::config::{AuthSettings, DatabaseSettings, Env, NatsSettings};
 use shared::health::Health;
 use shared::http::{AnyError, Lifecycle, Service};
@@ -31,6 +35,7 @@ use feed::sse::Wire;
 use feed::{sweep, tail};
 use limits::{DEFAULT_FEED_AGE, DEFAULT_PER_COMPANY, DEFAULT_PER_KEY, DEFAULT_PER_TOKEN};
 use list::Cursors;
+use looks::Looks;
 use tables::Tables;
 
 /// Seconds between heartbeats, unless `HEARTBEAT_SECONDS` says otherwise.
@@ -129,6 +134,8 @@ pub async fn start(
     let wire = Wire::new(log.epoch());
     watch_dependencies(health, &log, &tables);
     let pace = Pace { heartbeat: settings.heartbeat, max_age: settings.feed_max_age };
+    let (looks, looked) = Looks::new();
+    let claims = Claims::open(&log, settings.nats.replicas).await?;
     let feeds = Feeds {
         hub: Arc::clone(&hub),
         tables: tables.clone(),
@@ -138,6 +145,7 @@ pub async fn start(
         caps: Caps::new(settings.feed_caps),
         revocations: revocations.clone(),
         stopping: lifecycle.stopping.clone(),
+        looks: looks.clone(),
     };
     let auth = Authenticator::new(&settings.auth, revocations.clone());
     let tail = log.tail("streamer", hub.position(), None);
@@ -147,9 +155,10 @@ pub async fn start(
     loops.spawn(revocations.clone().follow(revoked));
     loops.spawn(keep_feeds(hub, pace, revocations, lifecycle.clone()));
     loops.spawn(tables.clone().poll_checkpoint().map(Ok));
+    loops.spawn(looks::write(Audit::new(&log), looked));
     let cursors = Cursors::new(&settings.auth.jwt_secret, log.epoch());
-    let routes = router::routes(&auth, tables.clone(), feeds, cursors);
-    let work = run(loops, log, tables, lifecycle).boxed();
+    let routes = router::routes(&auth, tables.clone(), feeds, cursors, looks.clone(), claims);
+    let work = run(loops, log, tables, looks, lifecycle).boxed();
     Ok(Service { name: "streamer", routes, work })
 }
 
@@ -182,10 +191,14 @@ async fn run(
     mut loops: JoinSet<Result<(), LogError>>,
     log: Log,
     tables: Tables,
+    looks: Looks,
     lifecycle: Lifecycle,
 ) -> Result<(), AnyError> {
     let ended = tokio::select! {
-        () = lifecycle.drained.cancelled() => Ok(()),
+        () = lifecycle.drained.cancelled() => {
+            looks.settle().await;
+            Ok(())
+        }
         Some(ended) = loops.join_next() => match ended {
             Ok(result) => result.map_err(AnyError::from),
             Err(broken) => Err(broken.into()),

@@ -44,6 +44,13 @@ pub(crate) const CHECKPOINT_POLL: Duration = Duration::from_millis(5);
 /// How long the checkpoint is left alone after the database failed to say it.
 pub(crate) const CHECKPOINT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Looks that may wait for the audit log: all feeds of a process may end at once.
+pub(crate) const QUEUED_LOOKS: usize = 16_384;
+
+/// How long a read waits for its record in the audit log before it is answered 503: as long as a question to the log's
+/// server may take.
+pub(crate) const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What a client waits before it reconnects, in milliseconds.
 pub(crate) const RETRY_MILLISECONDS: u32 = 2_000;
 

@@ -10,7 +10,9 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use shared::audit::What;
 use shared::auth::{AnyCaller, Authenticator};
+use shared::claims::Claims;
 use shared::http::Handover;
 use shared::http::openapi::{ListProblems, ReadProblems, tags};
 use shared::ids::ConversationId;
@@ -26,9 +28,11 @@ use crate::access::{may_ask_status, may_list, may_read};
 use crate::feed::join::{Feeds, Wish};
 use crate::feed::sse;
 use crate::list::{ConversationList, Cursors, Parameters as ListParameters};
+use crate::looks::{Looks, Trail, range};
 use crate::query::{self, Wrong};
 use crate::status::{Parameters as StatusParameters, StatusDetail};
 use crate::tables::{ReadError, Tables};
+use crate::tickets::{self, Tickets, Watcher};
 use crate::view::ConversationView;
 
 /// What a snapshot needs.
@@ -36,6 +40,7 @@ use crate::view::ConversationView;
 struct Snapshots {
     auth: Authenticator,
     tables: Tables,
+    looks: Looks,
 }
 
 /// What lists need.
@@ -44,12 +49,13 @@ struct Lists {
     auth: Authenticator,
     tables: Tables,
     cursors: Cursors,
+    looks: Looks,
 }
 
 /// What a feed needs.
 #[derive(Debug, Clone)]
 struct Live {
-    auth: Authenticator,
+    tickets: Tickets,
     feeds: Arc<Feeds>,
 }
 
@@ -67,21 +73,36 @@ impl FromRef<Lists> for Authenticator {
 
 impl FromRef<Live> for Authenticator {
     fn from_ref(state: &Live) -> Self {
-        state.auth.clone()
+        state.tickets.auth.clone()
+    }
+}
+
+impl FromRef<Live> for Tickets {
+    fn from_ref(state: &Live) -> Self {
+        state.tickets.clone()
     }
 }
 
 /// Every endpoint of the read edge.
-pub(crate) fn routes(auth: &Authenticator, tables: Tables, feeds: Feeds, cursors: Cursors) -> OpenApiRouter {
-    let lists = Lists { auth: auth.clone(), tables: tables.clone(), cursors };
-    let snapshots = Snapshots { auth: auth.clone(), tables };
-    let live = Live { auth: auth.clone(), feeds: Arc::new(feeds) };
+pub(crate) fn routes(
+    auth: &Authenticator,
+    tables: Tables,
+    feeds: Feeds,
+    cursors: Cursors,
+    looks: Looks,
+    claims: Claims,
+) -> OpenApiRouter {
+    let lists = Lists { auth: auth.clone(), tables: tables.clone(), cursors, looks: looks.clone() };
+    let snapshots = Snapshots { auth: auth.clone(), tables, looks };
+    let tickets = Tickets { auth: auth.clone(), claims };
+    let live = Live { tickets: tickets.clone(), feeds: Arc::new(feeds) };
     OpenApiRouter::new()
         .merge(OpenApiRouter::new().routes(routes!(list)).with_state(lists))
         .merge(
             OpenApiRouter::new().routes(routes!(conversation)).routes(routes!(status)).with_state(snapshots),
         )
         .merge(OpenApiRouter::new().routes(routes!(stream)).with_state(live))
+        .merge(OpenApiRouter::new().routes(routes!(tickets::stream_ticket)).with_state(tickets))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -96,7 +117,7 @@ struct Snapshot {
 /// read all.
 #[utoipa::path(
     get, path = "/api/conversation/{id}", tag = tags::READERS,
-    security(("participant" = []), ("admin" = []), ("researcher" = []), ("service" = [])),
+    security(("participant" = []), ("admin" = []), ("researcher" = []), ("service" = []), ("session" = [])),
     params(
         ("id" = String, Path, description = "The conversation's id.", example = "conv_abc123"),
         ("after" = Option<u64>, Query, description = "The sequence of a write: the answer shows it, or is 503 in 2 s."),
@@ -123,13 +144,18 @@ struct Snapshot {
 async fn conversation(
     State(state): State<Snapshots>,
     AnyCaller(identity): AnyCaller,
+    trail: Trail,
     Named(id): Named,
     Asked { after, .. }: Asked,
 ) -> Result<Json<Snapshot>, Problem> {
     let subject = Subject::conversation(&id);
     let deadline = Instant::now() + READ_WAIT;
     let mut reading = state.tables.open_at(&identity, subject.token(), may_read, after, deadline).await?;
-    Ok(Json(Snapshot { success: true, conversation: reading.conversation().await? }))
+    let conversation = reading.conversation().await?;
+    drop(reading);
+    let look = trail.look(&identity, What::Snapshot);
+    state.looks.record(look.map(|look| look.of(&id, range(&conversation.messages)))).await?;
+    Ok(Json(Snapshot { success: true, conversation }))
 }
 
 /// Status of a conversation
@@ -137,7 +163,7 @@ async fn conversation(
 /// What became of it, and what webhooks told of it.
 #[utoipa::path(
     get, path = "/api/v1/conversations/{id}", tag = tags::READERS,
-    security(("participant" = []), ("service" = [])),
+    security(("participant" = []), ("service" = []), ("session" = [])),
     params(
         ("id" = String, Path, description = "The conversation's id.", example = "conv_abc123"),
         ("include" = Option<String>, Query, description = "`turns`: every turn of the newest transcript, too."),
@@ -148,6 +174,7 @@ async fn conversation(
 async fn status(
     State(state): State<Snapshots>,
     AnyCaller(identity): AnyCaller,
+    trail: Trail,
     Named(id): Named,
     Queried(parameters): Queried<StatusParameters>,
 ) -> Result<Json<StatusDetail>, Problem> {
@@ -156,7 +183,12 @@ async fn status(
     let deadline = Instant::now() + READ_WAIT;
     let mut reading =
         state.tables.open_at(&identity, subject.token(), may_ask_status, after, deadline).await?;
-    Ok(Json(reading.status(parts).await?))
+    let status = reading.status(parts).await?;
+    let read_to = reading.position();
+    drop(reading);
+    let look = trail.look(&identity, What::Status);
+    state.looks.record(look.map(|look| look.of(&id, Some((1, read_to))))).await?;
+    Ok(Json(status))
 }
 
 /// Conversations
@@ -165,7 +197,7 @@ async fn status(
 /// `cursor` of the page before.
 #[utoipa::path(
     get, path = "/api/v1/conversations", tag = tags::READERS,
-    security(("participant" = []), ("service" = [])),
+    security(("participant" = []), ("service" = []), ("session" = [])),
     params(
         ("email_id" = Option<String>, Query, description = "Of this e-mail address."),
         ("account_id" = Option<String>, Query, description = "Of this account."),
@@ -180,12 +212,18 @@ async fn status(
 async fn list(
     State(state): State<Lists>,
     AnyCaller(identity): AnyCaller,
+    trail: Trail,
     Queried(parameters): Queried<ListParameters>,
 ) -> Result<Json<ConversationList>, Problem> {
     let wanted = parameters.parse(&state.cursors, &identity)?;
     let deadline = Instant::now() + READ_WAIT;
     let mut listing = state.tables.list_at(&identity, may_list, wanted.after, deadline).await?;
-    Ok(Json(listing.page(&wanted, |cursor| state.cursors.seal(&identity, cursor)).await?))
+    let page = listing.page(&wanted, |cursor| state.cursors.seal(&identity, cursor)).await?;
+    drop(listing);
+    let look = trail.look(&identity, What::List);
+    let look = look.map(|look| look.with("asked", wanted.asked()).with("count", page.conversations.len()));
+    state.looks.record(look).await?;
+    Ok(Json(page))
 }
 
 /// Live feed of a conversation
@@ -208,7 +246,9 @@ async fn list(
 /// hour at most, and when the server stops. At most 64 feeds are open with one token.
 #[utoipa::path(
     get, path = "/api/conversation/{id}/stream", tag = tags::READERS,
-    security(("participant" = []), ("admin" = []), ("researcher" = []), ("service" = [])),
+    security(
+        ("participant" = []), ("admin" = []), ("researcher" = []), ("service" = []), ("session" = []), ("ticket" = []),
+    ),
     params(
         ("id" = String, Path, description = "The conversation's id.", example = "conv_abc123"),
         ("after" = Option<u64>, Query, description = "The sequence of a write: the answer shows it, or is 503 in 2 s."),
@@ -223,7 +263,8 @@ async fn list(
 )]
 async fn stream(
     State(state): State<Live>,
-    AnyCaller(identity): AnyCaller,
+    Watcher(identity): Watcher,
+    trail: Trail,
     Named(conversation): Named,
     Asked { after, last_event_id }: Asked,
     Extension(handover): Extension<Handover>,
@@ -233,8 +274,7 @@ async fn stream(
     let header =
         headers.get("last-event-id").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let last_id = header.or(last_event_id).filter(|id| !id.is_empty());
-    let key = state.auth.key_of(&headers);
-    let wish = Wish { identity, key, conversation, last_id, after };
+    let wish = Wish { identity, conversation, last_id, after, trail };
     let feed = state.feeds.join(wish, may_read).await?;
     Ok(sse::answer(handover.lend(feed)))
 }

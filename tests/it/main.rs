@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail loudly")]
 
 mod access;
+mod audit;
 mod bad_input;
 mod calls;
 mod contracts;
@@ -18,15 +19,21 @@ mod openapi;
 mod reconcile;
 mod retries;
 mod seeds;
+mod session;
 mod standing;
 mod sync;
+mod tickets;
 mod up;
 mod vendor;
 mod vendors;
 mod webhooks;
 
+use std::time::Duration;
+
 use chrono::Utc;
 use serde_json::{Value, json};
+use shared::auth::{Tokens, Who};
+use tests::{Client, System};
 
 /// A message of S0's shape; `more` goes over it.
 fn message(research_id: &str, content: &str, more: Value) -> Value {
@@ -42,6 +49,12 @@ fn message(research_id: &str, content: &str, more: Value) -> Value {
         body[name] = value;
     }
     body
+}
+
+/// A caller with a token that an operator made.
+fn person(system: &System, who: &Who) -> Client {
+    let token = Tokens::new(&system.parts.auth()).issue(who, Duration::from_secs(3600), Utc::now());
+    system.client.with(&token.unwrap())
 }
 
 /// The fields that name a conversation and a message.

@@ -94,6 +94,15 @@ async fn operators_find_it_and_a_second_one_is_refused() {
     })
     .await;
     assert_eq!((&status["parked"], &status["feeds"]), (&json!(0), &json!(0)));
+    let researcher = operate(&data_dir, &["token", "researcher", "r1"]);
+    let researcher = up.client().with(String::from_utf8(researcher.stdout).unwrap().trim());
+    assert_eq!(researcher.get("/api/conversation/conv_1").await.status, 200);
+    let audit = operate(&data_dir, &["audit", "--conversation", "conv_1", "--who", "r1", "--from", "1h"]);
+    let audit = String::from_utf8(audit.stdout).unwrap();
+    assert!(audit.contains("researcher r1  read conv_1 ") && audit.lines().count() == 1, "{audit}");
+    let audit = operate(&data_dir, &["audit", "--json"]);
+    let audit: serde_json::Value = serde_json::from_slice(&audit.stdout).unwrap();
+    assert_eq!(audit["look"]["what"], "snapshot");
     let console = up.client().get("/console").await;
     assert!(console.status == 200 && console.text.contains("<title>turnlog console</title>"));
     assert!(console.headers["content-security-policy"].to_str().unwrap().contains("connect-src 'self'"));

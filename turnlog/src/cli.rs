@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{demo, health, migrate, parked, reconcile, serve, status, tail, token};
+use crate::commands::{audit, demo, health, migrate, parked, reconcile, serve, status, tail, token};
 use crate::failure::Failure;
 use crate::up;
 
@@ -31,6 +31,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Follows the log as readable lines or JSON
     Tail(tail::TailArgs),
+    /// Prints who looked at which conversation, when and from where
+    Audit(audit::AuditArgs),
     /// Lists, shows, retries and drops events that could not be folded
     Parked(parked::ParkedArgs),
     /// Fetches conversations from ElevenLabs that the log does not have
@@ -51,6 +53,7 @@ impl Cli {
             Command::Token(args) => token::run(args),
             Command::Status(args) => Box::pin(status::run(args)).await,
             Command::Tail(args) => Box::pin(tail::run(args)).await,
+            Command::Audit(args) => Box::pin(audit::run(args)).await,
             Command::Parked(args) => Box::pin(parked::run(args)).await,
             Command::Reconcile(args) => Box::pin(reconcile::run(args)).await,
             Command::Demo(args) => Box::pin(demo::run(args)).await,

@@ -1,5 +1,6 @@
 //! One file for each command, thin.
 
+pub(crate) mod audit;
 pub(crate) mod demo;
 pub(crate) mod health;
 pub(crate) mod migrate;

@@ -5,7 +5,8 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use chrono::Utc;
 use serde::Serialize;
-use shared::auth::{AnyCaller, Identity, Who};
+use shared::auth::{AnyCaller, Grant, Identity, Who};
+use shared::envelope::Origin;
 use shared::events::Revocation;
 use shared::http::openapi::{CommandProblems, OpenWriteProblems, tags};
 use shared::http::{Caller, Fields, RequestOrigin, read_json};
@@ -93,14 +94,20 @@ pub(crate) async fn logout(
         let detail = "An API key has no session to end; take it out of API_SECRET_KEY instead.";
         return Err(Problem::new(Kind::Forbidden, detail));
     };
-    let revoke =
-        Command::Revoke(Revocation { token_id: grant.token_id.clone(), expires_at: grant.expires_at });
-    let receipt = app.committer.submit(revoke, origin).await?;
-    app.authenticator.revocations().add(grant.token_id, grant.expires_at, Utc::now());
-    Ok(stored(receipt.sequence, LoggedOut { success: true }))
+    let sequence = app.revoke(grant, origin).await?;
+    Ok(stored(sequence, LoggedOut { success: true }))
 }
 
 impl App {
+    /// Ends a token or a session for good; answers where that stands in the log.
+    pub(super) async fn revoke(&self, grant: Grant, origin: Origin) -> Result<u64, Problem> {
+        let Grant { token_id, expires_at, .. } = grant;
+        let revoke = Command::Revoke(Revocation { token_id: token_id.clone(), expires_at });
+        let receipt = self.committer.submit(revoke, origin).await?;
+        self.authenticator.revocations().add(token_id, expires_at, Utc::now());
+        Ok(receipt.sequence)
+    }
+
     async fn check_known(&self, id: &ParticipantId, code: Option<String>) -> Result<(), Problem> {
         let known = self.committer.look(&Subject::participant(id), |state| state.participant.clone()).await?;
         let wrong =

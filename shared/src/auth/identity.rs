@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::tokens::BadToken;
-use super::{Grant, Revocations, Tokens, Who};
+use super::{Grant, Revocations, Session, Tokens, Who};
 use crate::config::{AuthSettings, Secret};
 use crate::ids::{AdminId, CompanyId, ParticipantId};
 use crate::limiter::{Allowances, Limiter};
@@ -30,6 +30,29 @@ pub struct Authenticator {
 /// Says which API key, without being one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyId([u8; 32]);
+
+/// What the audit log calls an API key: enough to tell it from others, and nothing to find it by. It stands in the
+/// extensions of a request that came with one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeyName(String);
+
+impl KeyName {
+    pub(super) fn new(name: String) -> Self {
+        Self(name)
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<KeyId> for KeyName {
+    fn from(KeyId(hash): KeyId) -> Self {
+        let start = hash[..6].iter();
+        Self(start.fold("key_".to_owned(), |name, byte| name + &format!("{byte:02x}")))
+    }
+}
 
 #[derive(Debug)]
 struct ApiKey {
@@ -78,23 +101,38 @@ impl Authenticator {
     /// # Errors
     /// 401, saying why; 429 when the API key has spent its budget.
     pub fn check(&self, parts: &Parts) -> Result<Identity, Problem> {
+        self.known(parts).map(|(identity, _)| identity)
+    }
+
+    /// Checks whoever calls: by the header, or, where there is none, by a session's cookie, which only reads. Leaves the
+    /// name of an API key in the request's extensions.
+    fn caller(&self, parts: &mut Parts) -> Result<Identity, Problem> {
+        if !parts.headers.contains_key(AUTHORIZATION)
+            && parts.method.is_safe()
+            && let Some(Session(grant)) = Session::of(parts, self)?
+        {
+            return Ok(Identity::Person(grant));
+        }
+        let (identity, key) = self.known(parts)?;
+        if let Some(key) = key {
+            parts.extensions.insert(KeyName::from(key));
+        }
+        Ok(identity)
+    }
+}
+
+impl Authenticator {
+    fn known(&self, parts: &Parts) -> Result<(Identity, Option<KeyId>), Problem> {
         let credential = Bearer::of(parts)?;
         if let Some(key) = self.api_key(credential) {
             spend(key, parts)?;
-            return Ok(Identity::Service);
+            return Ok((Identity::Service, Some(key)));
         }
         let grant = self.grant(credential).map_err(refused)?;
         if self.revocations.contains(&grant.token_id) {
             return Err(refused(BadToken::Revoked));
         }
-        Ok(Identity::Person(grant))
-    }
-}
-
-impl Authenticator {
-    /// The API key that these headers bear, if any. It is not counted again.
-    pub fn key_of(&self, headers: &HeaderMap) -> Option<KeyId> {
-        Bearer::in_headers(headers).ok().and_then(|credential| self.api_key(credential))
+        Ok((Identity::Person(grant), None))
     }
 
     /// Every key is compared, in constant time, so that neither a prefix nor the number of keys shows.
@@ -177,7 +215,7 @@ impl Bearer {
     }
 }
 
-/// Anybody with a good credential.
+/// Anybody with a good credential; where nothing is changed, a session's cookie is one, too.
 #[derive(Debug, Clone)]
 pub struct AnyCaller(pub Identity);
 
@@ -189,7 +227,7 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        Authenticator::from_ref(state).check(parts).map(Self)
+        Authenticator::from_ref(state).caller(parts).map(Self)
     }
 }
 

@@ -12,6 +12,8 @@ use crate::subjects;
 
 /// Entries handled at once.
 const BATCH: usize = 1_000;
+/// Stands between a token's id and that of what was derived from it.
+pub(super) const DERIVED: char = '/';
 /// Size past which expired revocations are swept out.
 const SWEEP_AT: usize = 10_000;
 
@@ -29,9 +31,11 @@ impl Default for Revocations {
 }
 
 impl Revocations {
-    /// Whether the token was revoked.
+    /// Whether the token was revoked, or the one that it was derived from.
     pub fn contains(&self, token_id: &str) -> bool {
-        self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains_key(token_id)
+        let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
+        let is_in = |id: &str| revoked.contains_key(id);
+        is_in(token_id) || token_id.match_indices(DERIVED).any(|(end, _)| is_in(&token_id[..end]))
     }
 
     /// Changes whenever a token was revoked; what holds a feed open looks again then.
@@ -104,5 +108,17 @@ mod tests {
         revocations.add("good".into(), now + chrono::TimeDelta::seconds(1), now);
         assert!(!revocations.contains("gone"));
         assert!(revocations.contains("good"));
+    }
+
+    #[test]
+    fn a_session_ends_with_its_token_and_a_token_not_with_its_session() {
+        let revocations = Revocations::default();
+        let now = Utc::now();
+        revocations.add("token".into(), now + chrono::TimeDelta::seconds(1), now);
+        revocations.add("other/session".into(), now + chrono::TimeDelta::seconds(1), now);
+        let gone = ["token", "token/session", "other/session"];
+        let good = ["other", "other/second", "tok", "token2/session", "session", ""];
+        assert!(gone.iter().all(|id| revocations.contains(id)));
+        assert!(!good.iter().any(|id| revocations.contains(id)));
     }
 }

@@ -31,7 +31,8 @@ pub enum Who {
 pub struct Grant {
     /// Whom it speaks for.
     pub who: Who,
-    /// Its `jti`: what a revocation names.
+    /// Its `jti`: what a revocation names. That of a session goes on after its token's (`<token>/<session>`), so that
+    /// whatever ends the token ends the session; see [`super::Revocations::contains`].
     pub token_id: String,
     /// When it ends by itself.
     pub expires_at: DateTime<Utc>,
@@ -51,17 +52,38 @@ pub enum BadToken {
     Invalid,
 }
 
+/// What one signed text is good for. Each has an audience of its own, so that none passes as another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A token, sent with every request.
+    Access,
+    /// What stands in a browser's cookie.
+    Session,
+    /// What opens one feed.
+    Ticket,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
-struct Claims {
-    sub: String,
-    role: String,
+pub(super) struct Claims {
+    pub(super) sub: String,
+    pub(super) role: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    company: Option<String>,
-    iss: String,
-    aud: String,
-    iat: i64,
-    exp: i64,
-    jti: String,
+    pub(super) company: Option<String>,
+    pub(super) iss: String,
+    pub(super) aud: String,
+    pub(super) iat: i64,
+    pub(super) exp: i64,
+    pub(super) jti: String,
+    /// Of a ticket: `jti` and `exp` of the token that it was made with.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(super) of: Option<Of>,
+}
+
+/// Whose feed a ticket opens.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Of {
+    pub(super) token_id: String,
+    pub(super) until: i64,
 }
 
 /// Makes and checks tokens.
@@ -69,7 +91,6 @@ struct Claims {
 pub struct Tokens {
     encoding: EncodingKey,
     decoding: DecodingKey,
-    validation: Validation,
     issuer: String,
     audience: String,
 }
@@ -84,16 +105,9 @@ impl Tokens {
     /// From settings.
     pub fn new(settings: &AuthSettings) -> Self {
         let secret = settings.jwt_secret.expose().as_bytes();
-        // One algorithm and no other: a token never chooses how it is checked.
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.set_issuer(&[&settings.issuer]);
-        validation.set_audience(&[&settings.audience]);
-        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        validation.leeway = 0;
         Self {
             encoding: EncodingKey::from_secret(secret),
             decoding: DecodingKey::from_secret(secret),
-            validation,
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
         }
@@ -109,22 +123,8 @@ impl Tokens {
         ttl: Duration,
         now: DateTime<Utc>,
     ) -> Result<String, jsonwebtoken::errors::Error> {
-        let (role, sub, company) = match who {
-            Who::Participant(id) => ("participant", id.as_str(), None),
-            Who::Admin { id, company } => ("admin", id.as_str(), Some(String::from(company.clone()))),
-            Who::Researcher(id) => ("researcher", id.as_str(), None),
-        };
-        let claims = Claims {
-            sub: sub.to_owned(),
-            role: role.to_owned(),
-            company,
-            iss: self.issuer.clone(),
-            aud: self.audience.clone(),
-            iat: now.timestamp(),
-            exp: (now + ttl).timestamp(),
-            jti: Uuid::new_v4().to_string(),
-        };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)
+        let token_id = Uuid::new_v4().to_string();
+        self.sign(&self.claims(who, Purpose::Access, token_id, now, (now + ttl).timestamp()))
     }
 
     /// Checks a token.
@@ -132,12 +132,66 @@ impl Tokens {
     /// # Errors
     /// [`BadToken::Expired`] or [`BadToken::Invalid`].
     pub fn check(&self, token: &str) -> Result<Grant, BadToken> {
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
-            .map_err(|error| {
-                let expired = matches!(error.kind(), jsonwebtoken::errors::ErrorKind::ExpiredSignature);
-                if expired { BadToken::Expired } else { BadToken::Invalid }
-            })?
-            .claims;
+        self.open(token, Purpose::Access)?.try_into()
+    }
+}
+
+impl Tokens {
+    /// What is signed for a person.
+    pub(super) fn claims(
+        &self,
+        who: &Who,
+        purpose: Purpose,
+        jti: String,
+        now: DateTime<Utc>,
+        exp: i64,
+    ) -> Claims {
+        let (role, sub, company) = match who {
+            Who::Participant(id) => ("participant", id.as_str(), None),
+            Who::Admin { id, company } => ("admin", id.as_str(), Some(String::from(company.clone()))),
+            Who::Researcher(id) => ("researcher", id.as_str(), None),
+        };
+        let (role, sub) = (role.to_owned(), sub.to_owned());
+        let (iss, aud) = (self.issuer.clone(), self.audience(purpose));
+        Claims { sub, role, company, iss, aud, iat: now.timestamp(), exp, jti, of: None }
+    }
+
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    pub(super) fn sign(&self, claims: &Claims) -> Result<String, jsonwebtoken::errors::Error> {
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.encoding)
+    }
+
+    /// What was signed, if it was signed here for this purpose and has not expired.
+    pub(super) fn open(&self, text: &str, purpose: Purpose) -> Result<Claims, BadToken> {
+        // One algorithm and no other: a token never chooses how it is checked.
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[self.audience(purpose)]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        validation.leeway = 0;
+        let opened = jsonwebtoken::decode::<Claims>(text, &self.decoding, &validation);
+        opened.map(|data| data.claims).map_err(|error| {
+            let expired = matches!(error.kind(), jsonwebtoken::errors::ErrorKind::ExpiredSignature);
+            if expired { BadToken::Expired } else { BadToken::Invalid }
+        })
+    }
+
+    pub(super) fn audience(&self, purpose: Purpose) -> String {
+        match purpose {
+            Purpose::Access => self.audience.clone(),
+            Purpose::Session => format!("{}/session", self.audience),
+            Purpose::Ticket => format!("{}/ticket", self.audience),
+        }
+    }
+}
+
+impl TryFrom<Claims> for Grant {
+    type Error = BadToken;
+
+    fn try_from(claims: Claims) -> Result<Self, BadToken> {
         let who = match (claims.role.as_str(), claims.company) {
             ("participant", _) => Who::Participant(claims.sub.try_into().map_err(|_| BadToken::Invalid)?),
             ("admin", Some(company)) => Who::Admin {
@@ -148,7 +202,7 @@ impl Tokens {
             _ => return Err(BadToken::Invalid),
         };
         let expires_at = DateTime::from_timestamp(claims.exp, 0).ok_or(BadToken::Invalid)?;
-        Ok(Grant { who, token_id: claims.jti, expires_at })
+        Ok(Self { who, token_id: claims.jti, expires_at })
     }
 }
 

@@ -13,6 +13,8 @@ use crate::problem::Problem;
 
 /// Each proxy adds the address of whom it was called by to its end.
 const FORWARDED: &str = "x-forwarded-for";
+/// How the client called, as the last proxy before us says.
+const PROTOCOL: &str = "x-forwarded-proto";
 /// Bits before the IPv4 address in an IPv6 address that stands for one.
 const MAPPED_PREFIX: u8 = 96;
 
@@ -50,6 +52,14 @@ impl TrustedProxies {
             client = named;
         }
         client
+    }
+
+    /// Whether `peer` says that its own caller used TLS, and its word counts.
+    pub(super) fn https(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        let last = headers.get_all(PROTOCOL).iter().next_back();
+        let said = last.and_then(|line| line.as_bytes().rsplit(|byte| *byte == b',').next());
+        self.trusts(peer.to_canonical())
+            && said.is_some_and(|said| said.trim_ascii().eq_ignore_ascii_case(b"https"))
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -164,6 +174,17 @@ mod tests {
             let behind = format!("192.0.2.66, {garbage}, 10.0.0.2");
             assert_eq!(client(PROXY, &[behind.as_bytes()]), ip("10.0.0.2"), "{garbage}");
         }
+    }
+
+    #[test]
+    fn tls_is_what_a_trusted_proxy_says_it_is() {
+        let proxies: TrustedProxies = "10.0.0.0/8".parse().unwrap();
+        let said = |peer: &str, text: &'static str| {
+            let line = (HeaderName::from_static(PROTOCOL), HeaderValue::from_static(text));
+            proxies.https(ip(peer), &HeaderMap::from_iter([line]))
+        };
+        assert!(said(PROXY, "https") && said(PROXY, "http, HTTPS") && said("::ffff:10.0.0.1", "https"));
+        assert!(!said(PROXY, "http") && !said(PROXY, "https, http") && !said("203.0.113.7", "https"));
     }
 
     #[test]

@@ -42,6 +42,14 @@ impl FromStr for AllowedOrigins {
 }
 
 impl AllowedOrigins {
+    /// Whether pages of this origin may call with the browser's credentials.
+    pub(super) fn name(&self, origin: &HeaderValue) -> bool {
+        match self {
+            Self::None | Self::Any => false,
+            Self::These(origins) => origins.contains(origin),
+        }
+    }
+
     /// The layer that says so, and that answers preflights; `None` where there is nothing to say.
     pub(super) fn layer(&self) -> Option<CorsLayer> {
         match self {

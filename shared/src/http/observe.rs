@@ -1,6 +1,7 @@
 //! The outermost layer: makes or takes the request id, times the request, renders problems, writes the wide line.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
@@ -10,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
 
-use super::{Caller, Edge, TrustedProxies, retry_after_seconds};
+use super::{AllowedOrigins, Arrival, Caller, Edge, TrustedProxies, retry_after_seconds};
 use crate::auth::KeyId;
 use crate::envelope::Origin;
 use crate::limiter::{Allowance, Allowances, Limiter};
@@ -27,13 +28,15 @@ pub(super) const RATE_RESET: HeaderName = HeaderName::from_static("ratelimit-res
 #[derive(Debug, Clone)]
 pub(super) struct Observer {
     proxies: TrustedProxies,
+    origins: Arc<AllowedOrigins>,
     /// One for all roles of the process: a key has one budget, whoever answers.
     keys: Limiter<KeyId>,
 }
 
 impl Observer {
     pub(super) fn new(edge: &Edge) -> Self {
-        Self { proxies: edge.proxies.clone(), keys: Limiter::new(edge.requests_per_key) }
+        let (proxies, origins) = (edge.proxies.clone(), Arc::new(edge.origins.clone()));
+        Self { proxies, origins, keys: Limiter::new(edge.requests_per_key) }
     }
 
     /// Hands to extractors what they cannot find out by themselves.
@@ -43,6 +46,8 @@ impl Observer {
             let caller = Caller(self.proxies.client(peer, request.headers()));
             request.extensions_mut().insert(caller);
         }
+        let https = peer.is_some_and(|peer| self.proxies.https(peer, request.headers()));
+        request.extensions_mut().insert(Arrival { https, origins: Arc::clone(&self.origins) });
         let allowances = Allowances::default();
         let extensions = request.extensions_mut();
         extensions.insert(self.keys.clone());

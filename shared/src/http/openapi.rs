@@ -120,7 +120,7 @@ fn header_parameter(name: &str, description: &str) -> Parameter {
 }
 
 /// The credentials, by the names that operations call them.
-fn security() -> [(&'static str, SecurityScheme); 6] {
+fn security() -> [(&'static str, SecurityScheme); 8] {
     let bearer = |format: &str, description: &str| {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format(format);
         SecurityScheme::Http(scheme.description(Some(description)).build())
@@ -133,6 +133,22 @@ fn security() -> [(&'static str, SecurityScheme); 6] {
         ("admin", bearer("JWT", "An admin's token: sees calls of one company.")),
         ("researcher", bearer("JWT", "A researcher's token: reads everything.")),
         ("service", bearer("API key", "A program's key, one of `API_SECRET_KEY`.")),
+        (
+            "session",
+            SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(
+                crate::auth::COOKIE,
+                "A browser's session, from `POST /api/session`. It only reads; a request with `Authorization` does not \
+                 use it, and one from a page of another origin gets 403 unless `CORS_ORIGINS` names that.",
+            ))),
+        ),
+        (
+            "ticket",
+            SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::with_description(
+                "ticket",
+                "From `POST /api/stream-tickets`: opens one feed within 30 seconds. A ticket that was used, has expired \
+                 or was forged gets 401, which says so; where it cannot be checked for now, 503.",
+            ))),
+        ),
         (
             "elevenlabs",
             signature(

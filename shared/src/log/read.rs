@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message, StatusCode};
+use async_nats::{Client, HeaderMap, Message, StatusCode};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
+use serde_json::json;
 
 use super::{Log, LogError, STREAM};
 use crate::envelope::Entry;
 use crate::subjects::Subject;
 
 /// Entries asked for at once.
-const PAGE: usize = 1_000;
+pub(crate) const PAGE: usize = 1_000;
 /// Bytes asked for at once, so that a page of large messages stays small in memory.
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
 /// How long the next entry of a page may take.
@@ -69,34 +70,65 @@ impl Log {
         subject: &str,
         from: u64,
         batch: usize,
-        mut each: impl FnMut(Entry, u64),
+        each: impl FnMut(Entry, u64),
     ) -> Result<(), LogError> {
-        let inbox = self.client.new_inbox();
-        let mut replies = self.client.subscribe(inbox.clone()).await.map_err(LogError::unavailable)?;
-        let ask = serde_json::json!({
-            "batch": batch, "max_bytes": PAGE_BYTES, "seq": from, "next_by_subj": subject,
-        });
-        self.client
-            .publish_with_reply(format!("$JS.API.DIRECT.GET.{STREAM}"), inbox, ask.to_string().into())
+        let start = Start::At(from);
+        page(&self.client, STREAM, Wanted { subject, start, batch }, each).await
+    }
+}
+
+/// Where a page begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Start {
+    /// At this sequence.
+    At(u64),
+    /// With what was stored then or later.
+    Since(DateTime<Utc>),
+}
+
+/// A page of a stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) subject: &'a str,
+    pub(crate) start: Start,
+    /// Entries at most.
+    pub(crate) batch: usize,
+}
+
+/// Hands the entries of one page to `each`, each with how many more there are behind it.
+pub(crate) async fn page(
+    client: &Client,
+    stream: &str,
+    Wanted { subject, start, batch }: Wanted<'_>,
+    mut each: impl FnMut(Entry, u64),
+) -> Result<(), LogError> {
+    let inbox = client.new_inbox();
+    let mut replies = client.subscribe(inbox.clone()).await.map_err(LogError::unavailable)?;
+    let mut ask = json!({"batch": batch, "max_bytes": PAGE_BYTES, "next_by_subj": subject});
+    match start {
+        Start::At(sequence) => ask["seq"] = json!(sequence),
+        Start::Since(time) => ask["start_time"] = json!(time),
+    }
+    client
+        .publish_with_reply(format!("$JS.API.DIRECT.GET.{stream}"), inbox, ask.to_string().into())
+        .await
+        .map_err(LogError::unavailable)?;
+    loop {
+        let reply = tokio::time::timeout(PATIENCE, replies.next())
             .await
-            .map_err(LogError::unavailable)?;
-        loop {
-            let reply = tokio::time::timeout(PATIENCE, replies.next())
-                .await
-                .map_err(LogError::unavailable)?
-                .ok_or_else(|| LogError::unavailable("the connection was closed"))?;
-            match reply.status {
-                None | Some(StatusCode::OK) => {
-                    let (entry, pending) = parse(reply)
-                        .ok_or_else(|| LogError::unavailable("an entry came without its sequence"))?;
-                    each(entry, pending);
-                }
-                // 204: end of this page. 404: nothing there from here on.
-                Some(status) if status.as_u16() == 204 || status.as_u16() == 404 => return Ok(()),
-                Some(status) => {
-                    let why = reply.description.unwrap_or_else(|| status.to_string());
-                    return Err(LogError::Unavailable(why));
-                }
+            .map_err(LogError::unavailable)?
+            .ok_or_else(|| LogError::unavailable("the connection was closed"))?;
+        match reply.status {
+            None | Some(StatusCode::OK) => {
+                let (entry, pending) = parse(reply)
+                    .ok_or_else(|| LogError::unavailable("an entry came without its sequence"))?;
+                each(entry, pending);
+            }
+            // 204: end of this page. 404: nothing there from here on.
+            Some(status) if status.as_u16() == 204 || status.as_u16() == 404 => return Ok(()),
+            Some(status) => {
+                let why = reply.description.unwrap_or_else(|| status.to_string());
+                return Err(LogError::Unavailable(why));
             }
         }
     }

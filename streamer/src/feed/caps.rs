@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use shared::auth::{Grant, Identity, KeyId, Who};
+use shared::auth::{Grant, Identity, KeyName, Who};
 use shared::problem::{Kind, Problem};
 
 use crate::FeedCaps;
@@ -24,7 +24,7 @@ struct Open(Mutex<HashMap<Arc<Holder>, u32>>);
 enum Holder {
     Token(Box<str>),
     Company(Box<str>),
-    Key(Option<KeyId>),
+    Key(Option<KeyName>),
 }
 
 /// One counted feed; given back when it is dropped.
@@ -46,9 +46,9 @@ impl Caps {
     ///
     /// # Errors
     /// 429, when it has as many as it may.
-    pub(crate) fn admit(&self, identity: &Identity, key: Option<KeyId>) -> Result<Place, Problem> {
+    pub(crate) fn admit(&self, identity: &Identity, key: Option<&KeyName>) -> Result<Place, Problem> {
         let (holder, within) = match identity {
-            Identity::Service => (Holder::Key(key), None),
+            Identity::Service => (Holder::Key(key.cloned()), None),
             Identity::Person(Grant { who, token_id, .. }) => {
                 let company = match who {
                     Who::Admin { company, .. } => Some(Holder::Company(company.as_str().into())),

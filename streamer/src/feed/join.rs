@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use shared::auth::{Grant, Identity, KeyId, Revocations, Who};
+use shared::audit::What;
+use shared::auth::{Grant, Identity, Revocations, Who};
 use shared::ids::ConversationId;
 use shared::limits::{PEER_TIMEOUT, READ_WAIT};
 use shared::log::{Log, LogError};
@@ -24,6 +25,7 @@ use super::sse::{self, Wire};
 use super::{Feed, Open, Watch};
 use crate::access::Rule;
 use crate::limits::PEER_PATIENCE;
+use crate::looks::{Looks, Trail, range};
 use crate::snapshot::Head;
 use crate::tables::{ReadError, Reading, Tables};
 use crate::view::{ConversationView, MessageView};
@@ -47,6 +49,8 @@ pub(crate) struct Feeds {
     pub(crate) revocations: Revocations,
     /// The process stops.
     pub(crate) stopping: CancellationToken,
+    /// Where looks are recorded.
+    pub(crate) looks: Looks,
 }
 
 /// Who wants which feed, and from where.
@@ -54,14 +58,14 @@ pub(crate) struct Feeds {
 pub(crate) struct Wish {
     /// Who.
     pub(crate) identity: Identity,
-    /// With which API key, if with one.
-    pub(crate) key: Option<KeyId>,
     /// Which conversation.
     pub(crate) conversation: ConversationId,
     /// The id of the last frame that the client got.
     pub(crate) last_id: Option<String>,
     /// The tables must have come this far.
     pub(crate) after: u64,
+    /// From where.
+    pub(crate) trail: Trail,
 }
 
 /// Where a feed begins.
@@ -75,6 +79,8 @@ enum Start {
 struct Opening {
     bytes: Bytes,
     seen: Seen,
+    /// The messages in it lie between these.
+    shown: Option<(u64, u64)>,
     /// The conversation has ended: there is nothing more to come.
     over: bool,
 }
@@ -95,7 +101,7 @@ impl Feeds {
             Identity::Service => (None, None),
             Identity::Person(grant) => (Some(grant.token_id.as_str()), Some(grant.expires_at)),
         };
-        let place = self.caps.admit(&wish.identity, wish.key)?;
+        let place = self.caps.admit(&wish.identity, wish.trail.key())?;
         let clock = Clock::new(self.pace, expires_at, Now::read(), rand::random());
         let admin = is_admin(&wish.identity);
         let terms = Terms { token_id: token_id.map(Box::from), admin, clock };
@@ -106,11 +112,13 @@ impl Feeds {
         let deadline = started + READ_WAIT;
         let mut reading = self.reading(&wish, may_read, subject.token(), tail, deadline).await?;
         let opening = self.opening(&mut reading, start).await?;
+        let facts = reading.facts.clone();
+        drop(reading);
         seat.know_total(opening.seen.total);
-        let watch = admin.then(|| {
-            let facts = reading.facts.clone();
-            Box::new(Watch { identity: wish.identity.clone(), facts, may_read })
-        });
+        let watch = admin.then(|| Box::new(Watch { identity: wish.identity.clone(), facts, may_read }));
+        let look = wish.trail.look(&wish.identity, What::FeedOpened);
+        let (shown, up_to) = (opening.shown, opening.seen.up_to);
+        let watched = self.looks.opened(look, &wish.conversation, shown, up_to).await?;
         metrics::histogram!("turnlog_feed_join_seconds").record(started.elapsed().as_secs_f64());
         Ok(Feed {
             conversation_id: wish.conversation.as_str().into(),
@@ -123,6 +131,7 @@ impl Feeds {
             // A heartbeat later, something is under way; gone before the next one is within two.
             peer_timeout: PEER_TIMEOUT.min(self.pace.heartbeat.mul_f64(PEER_PATIENCE)),
             open: Open::new(place),
+            watched,
         })
     }
 
@@ -181,33 +190,35 @@ impl Feeds {
     async fn opening(&self, reading: &mut Reading, start: Start) -> Result<Opening, ReadError> {
         let read_to = reading.position();
         let mut bytes = BytesMut::from(&sse::preamble()[..]);
-        let (head, up_to) = match start {
+        let (head, up_to, shown) = match start {
             Start::Fresh => {
                 let (head, conversation) = reading.whole().await?;
                 bytes.extend_from_slice(&self.initial(&conversation, &head, read_to));
-                (head, read_to)
+                (head, read_to, range(&conversation.messages))
             }
             Start::Reset(lost) => {
                 let (head, conversation) = reading.whole().await?;
                 bytes.extend_from_slice(&self.wire.reset(&conversation.conversation_id, lost));
                 bytes.extend_from_slice(&self.initial(&conversation, &head, read_to));
-                (head, read_to)
+                (head, read_to, range(&conversation.messages))
             }
             Start::After(sequence) => {
                 let (head, messages) = reading.messages_after(sequence).await?;
                 let beside = self.beside(reading, &head, sequence).await?;
+                let shown = range(&messages);
                 let id: Arc<str> = head.conversation_id.as_str().into();
                 for frame in replay(&self.wire, &id, messages, beside, sequence, head.total_messages) {
                     bytes.extend_from_slice(&frame);
                 }
-                (head, read_to.max(sequence))
+                (head, read_to.max(sequence), shown)
             }
         };
         let over = head.ended.is_some();
         if over {
             bytes.extend_from_slice(&self.wire.ended(up_to, &head.conversation_id));
         }
-        Ok(Opening { bytes: bytes.freeze(), seen: Seen { up_to, total: head.total_messages }, over })
+        let seen = Seen { up_to, total: head.total_messages };
+        Ok(Opening { bytes: bytes.freeze(), seen, shown, over })
     }
 
     /// What happened after a sequence besides messages.

@@ -1,8 +1,10 @@
 //! What a list is asked for.
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 use shared::auth::Identity;
 use shared::problem::Problem;
+use shared::subjects::masked;
 
 use super::cursor::Cursors;
 use super::{Filter, Status};
@@ -72,6 +74,25 @@ impl Parameters {
             Some(text) => go_on(&mut wrong, &filter, limit, cursors.open(caller, &text)).unwrap_or(numbered),
         };
         wrong.finish(Wanted { filter, limit, start, after })
+    }
+}
+
+impl Wanted {
+    /// What the audit log keeps of it: whom was searched for as a hash alone, since nothing is ever taken out of there.
+    pub(crate) fn asked(&self) -> Value {
+        let (Start::Page(page) | Start::Before { page, .. }) = self.start;
+        let mut asked = json!({"page": page, "limit": self.limit});
+        let Filter { email, account, status } = &self.filter;
+        for (name, value) in [
+            ("email_id", email.as_deref().map(masked)),
+            ("account_id", account.as_deref().map(masked)),
+            ("status", status.map(|status| status.word().to_owned())),
+        ] {
+            if let Some(value) = value {
+                asked[name] = value.into();
+            }
+        }
+        asked
     }
 }
 

@@ -161,7 +161,7 @@ fn as_json(done: &Reconciled) -> String {
 }
 
 /// An instant, or how long ago it was.
-fn time(text: &str) -> Result<DateTime<Utc>, String> {
+pub(super) fn time(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
         return Ok(instant.to_utc());
     }

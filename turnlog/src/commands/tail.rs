@@ -2,8 +2,8 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use shared::envelope::Entry;
 use shared::events::{Call, Event, Message};
 use shared::ids::ConversationId;
@@ -75,11 +75,14 @@ fn print(entries: &[Entry], as_json: bool) -> io::Result<()> {
     out.flush()
 }
 
-fn json_line(entry: &Entry) -> String {
-    // What is not JSON is shown as text: the log may hold what turnlog did not write.
+/// The body of an entry. What is not JSON is shown as text: the log may hold what turnlog did not write.
+pub(super) fn json_body(entry: &Entry) -> Value {
     let text = String::from_utf8_lossy(&entry.body);
     let data = RawValue::from_string(text.to_string()).ok();
-    let data = data.map_or_else(|| json!(text), |raw| json!(raw));
+    data.map_or_else(|| json!(text), |raw| json!(raw))
+}
+
+fn json_line(entry: &Entry) -> String {
     json!({
         "sequence": entry.sequence,
         "stored_at": entry.stored_at.to_rfc3339(),
@@ -87,7 +90,7 @@ fn json_line(entry: &Entry) -> String {
         "id": entry.event_id(),
         "subject": entry.subject,
         "request_id": entry.request_id(),
-        "data": data,
+        "data": json_body(entry),
     })
     .to_string()
 }
@@ -194,7 +197,7 @@ fn spoken(message: &Message) -> String {
 }
 
 /// Text from outside on one line, without what a terminal would obey.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
