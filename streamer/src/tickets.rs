@@ -64,7 +64,8 @@ pub(crate) async fn stream_ticket(
     let now = Utc::now();
     let made = tickets.auth.tokens().ticket(&identity, trail.key(), now);
     let (ticket, end) = made.map_err(Problem::internal)?;
-    let expires_in = (end - now).to_std().unwrap_or_default().as_secs_f64().round() as u64;
+    // In whole seconds, as the ticket itself counts.
+    let expires_in = (end.timestamp() - now.timestamp()).unsigned_abs();
     Ok(([shared::http::NOT_STORED], Json(StreamTicket { ticket, expires_in })).into_response())
 }
 

@@ -23,7 +23,8 @@ async fn say(caller: &Client, id: &str, content: &str) -> u64 {
 async fn looks(parts: &Parts) -> Vec<Look> {
     let log = Log::open(&parts.nats, "test").await.unwrap();
     let mut looks = Vec::new();
-    let read = Audit::new(&log).read(None, None, |entry| {
+    let audit = Audit::new(&log);
+    let read = audit.read(None, None, |entry| {
         assert!(!String::from_utf8_lossy(&entry.body).contains("secret words"));
         looks.push(serde_json::from_slice(&entry.body).unwrap());
     });
