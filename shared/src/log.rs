@@ -91,7 +91,8 @@ impl Log {
         let mut context = jetstream::new(client.clone());
         context.set_timeout(REQUEST_TIMEOUT);
         let epoch = ensure_stream(&context, settings).await?;
-        audit::ensure(&context, settings.replicas).await?;
+        // On the heap, as what it says to the server is large.
+        Box::pin(audit::ensure(&context, settings.replicas)).await?;
         Ok(Self { client, context, reconnects, epoch })
     }
 

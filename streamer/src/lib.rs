@@ -135,7 +135,7 @@ pub async fn start(
     watch_dependencies(health, &log, &tables);
     let pace = Pace { heartbeat: settings.heartbeat, max_age: settings.feed_max_age };
     let (looks, looked) = Looks::new();
-    let claims = Claims::open(&log, settings.nats.replicas).await?;
+    let claims = Box::pin(Claims::open(&log, settings.nats.replicas)).await?;
     let feeds = Feeds {
         hub: Arc::clone(&hub),
         tables: tables.clone(),

@@ -124,8 +124,8 @@ impl Services {
             services.push(projector::start(settings, &health, lifecycle.clone()).await.map_err(failure)?);
         }
         if let Some(settings) = settings.streamer {
-            let mut streamer =
-                streamer::start(settings, &health, lifecycle.clone()).await.map_err(failure)?;
+            let starting = Box::pin(streamer::start(settings, &health, lifecycle.clone()));
+            let mut streamer = starting.await.map_err(failure)?;
             streamer.routes = streamer.routes.merge(console::routes().into());
             services.push(streamer);
         }
