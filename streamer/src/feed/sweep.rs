@@ -41,14 +41,37 @@ pub(crate) async fn close_feeds(hub: &Hub, revocations: &Revocations, lifecycle:
 
 async fn drain(hub: &Hub, pause: Duration) {
     let queues = hub.queues();
-    let at_once = queues.len().div_ceil(DRAIN_STEPS).max(DRAIN_AT_ONCE);
-    let mut parts = queues.chunks(at_once).peekable();
+    let mut parts = queues.chunks(at_once(queues.len())).peekable();
     while let Some(part) = parts.next() {
         let mut wakes = Wakes::default();
         part.iter().for_each(|queue| queue.close(Closing::Stopping, &mut wakes));
         wakes.spread().await;
         if parts.peek().is_some() {
             tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+/// How many of so many feeds end in one step.
+fn at_once(feeds: usize) -> usize {
+    feeds.div_ceil(DRAIN_STEPS).max(DRAIN_AT_ONCE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::queue::tests::{next, terms};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stop_ends_all_feeds_in_a_bounded_number_of_steps() {
+        let hub = Hub::new(0);
+        let seats: Vec<_> = (0..120).map(|n| hub.join(&format!("t{}", n % 7), terms(None))).collect();
+        drain(&hub, Duration::ZERO).await;
+        for seat in &seats {
+            assert_eq!(next(seat.queue()), Some(Err(Closing::Stopping)));
+        }
+        for (feeds, steps) in [(1, 1), (DRAIN_AT_ONCE, 1), (1_000, 20), (10_000, 100), (100_001, 100)] {
+            assert_eq!(feeds.div_ceil(at_once(feeds)), steps, "{feeds} feeds");
         }
     }
 }
