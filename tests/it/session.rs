@@ -146,7 +146,10 @@ async fn a_session_that_came_over_tls_stays_on_tls() {
     let fresh = Parts::fresh().await;
     let edge = Edge { proxies: "127.0.0.1".parse().unwrap(), ..fresh.edge.clone() };
     let system = Parts { edge, ..fresh }.start().await;
-    let admin = person(&system, &Who::Admin { id: "a1".into(), company: "c1".into() });
+    let admin = person(
+        &system,
+        &Who::Admin { id: "a1".to_owned().try_into().unwrap(), company: "c1".to_owned().try_into().unwrap() },
+    );
     let begun = admin.request(Method::POST, SESSION).header("X-Forwarded-Proto", "https");
     let begun = admin.send(begun).await;
     assert!(begun.headers["set-cookie"].to_str().unwrap().contains("Secure"));

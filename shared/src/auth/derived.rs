@@ -140,7 +140,10 @@ mod tests {
     }
 
     fn grant(tokens: &Tokens, ttl: u64) -> (String, Grant) {
-        let who = Who::Admin { id: "a".into(), company: "c".into() };
+        let who = Who::Admin {
+            id: "a".to_owned().try_into().unwrap(),
+            company: "c".to_owned().try_into().unwrap(),
+        };
         let token = tokens.issue(&who, Duration::from_secs(ttl), Utc::now()).unwrap();
         let grant = tokens.check(&token).unwrap();
         (token, grant)
