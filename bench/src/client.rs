@@ -7,3 +7,5 @@ pub mod hook;
 pub mod load;
 pub mod request;
 pub mod sse;
+pub mod watch;
+pub mod write;

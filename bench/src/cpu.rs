@@ -40,6 +40,12 @@ impl Meter {
     }
 }
 
+/// A process and everything that it started.
+pub(crate) fn tree(root: u32) -> Vec<u32> {
+    let processes = processes();
+    processes.keys().copied().filter(|id| top_of(*id, &[root], &processes).is_some()).collect()
+}
+
 /// Seconds used by each tree. The client's tree is itself alone: the others are its children.
 fn used(roots: &[(&'static str, u32)]) -> BTreeMap<&'static str, f64> {
     let processes = processes();

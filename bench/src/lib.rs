@@ -5,6 +5,7 @@ pub mod cpu;
 pub mod error;
 pub mod fill;
 pub mod machine;
+pub mod memory;
 pub mod options;
 pub mod place;
 pub mod process;

@@ -46,7 +46,8 @@ async fn stop() {
 }
 
 async fn measure(scenario: Scenario, options: Options) -> Result<()> {
-    let place = Place::find(options.turnlog.clone(), options.data.clone(), options.log_level.clone())?;
+    let mut place = Place::find(options.turnlog.clone(), options.data.clone(), options.log_level.clone())?;
+    place.settings.clone_from(&options.settings);
     let store = Store::open(&place.root, options.results())?;
     println!("{}", place.machine()?);
     let wanted = |one: Scenario| scenario == one || scenario == Scenario::All;
@@ -62,6 +63,9 @@ async fn measure(scenario: Scenario, options: Options) -> Result<()> {
     if wanted(Scenario::Feed) {
         let section = scenario::feed::measure(&place, &options).await?;
         store.update(|report| report.feed = Some(section))?;
+    }
+    if wanted(Scenario::Feeds) {
+        scenario::feeds::measure(&place, &options, &store).await?;
     }
     if wanted(Scenario::List) {
         let section = scenario::list::measure(&place, &options).await?;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
+use crate::scenario::feeds::Part;
 use crate::systems::nats::Sync;
+use crate::systems::watched::System;
 
 /// Measures turnlog and its peers on this machine and writes bench/results/.
 #[derive(Debug, Parser)]
@@ -32,6 +34,8 @@ pub enum Scenario {
     Project,
     /// Latency from POST to live feed.
     Feed,
+    /// Many live feeds, on turnlog and on its peers: memory, latency, the most delivered, reconnects, stopped readers.
+    Feeds,
     /// Latency of pages of a list of conversations, the first and the deepest.
     List,
     /// Acknowledged webhooks/s, and memory while large ones arrive.
@@ -86,6 +90,30 @@ pub struct Options {
     /// Posts a second while the feed is watched.
     #[arg(long, global = true, default_value_t = 50, value_parser = value_parser!(u32).range(1..))]
     pub rate: u32,
+    /// Systems that feeds are watched on.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "turnlog,nchan,nchan2,fastapi"
+    )]
+    pub systems: Vec<System>,
+    /// What is measured of feeds.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "idle,live,peak,reconnect,stalled"
+    )]
+    pub parts: Vec<Part>,
+    /// Of `live`, only the runs with so many feeds; by default all.
+    #[arg(long, global = true, value_delimiter = ',', value_parser = counting)]
+    pub feeds: Vec<usize>,
+    /// A setting of turnlog, such as a cap that a run needs higher; may be given several times.
+    #[arg(long = "set", global = true, value_name = "NAME=VALUE", value_parser = setting)]
+    pub settings: Vec<(String, String)>,
     /// LOG_LEVEL of turnlog. Its default, info, writes a line for each request.
     #[arg(long, global = true, default_value = "warn")]
     pub log_level: String,
@@ -147,6 +175,11 @@ fn positive(text: &str) -> Result<f64, String> {
 
 fn counting(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "must be a whole number of at least 1".into())
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub struct Place {
     pub postgres_bin: PathBuf,
     /// `LOG_LEVEL` of the program under test.
     pub log_level: String,
+    /// More of its settings.
+    pub settings: Vec<(String, String)>,
     data: TempDir,
 }
 
@@ -51,6 +53,7 @@ impl Place {
             root,
             tools,
             log_level,
+            settings: Vec::new(),
             data: readable_by_all(&data)?,
         })
     }

@@ -1,5 +1,6 @@
 //! Results: raw figures of every run as JSON, and the table that is made of them.
 
+pub mod feeds;
 pub mod markdown;
 pub mod store;
 
@@ -29,6 +30,9 @@ pub struct Report {
     /// Memory while large webhooks arrive at once.
     #[serde(default)]
     pub webhook_memory: Option<Section<MemoryRow>>,
+    /// Many live feeds.
+    #[serde(default)]
+    pub feeds: feeds::Feeds,
 }
 
 /// One scenario's results.

@@ -1,6 +1,7 @@
 //! What is measured: each scenario starts its servers, repeats its runs on fresh data, and gives one section.
 
 pub mod feed;
+pub mod feeds;
 pub mod ingest;
 pub mod list;
 pub mod peers;

@@ -2,5 +2,7 @@
 
 pub mod fastapi;
 pub mod nats;
+pub mod nchan;
 pub mod postgres;
 pub mod turnlog;
+pub mod watched;

@@ -90,6 +90,18 @@ pub async fn once(address: SocketAddr, method: &str, path: &str, body: &str) -> 
     Ok((response.status, String::from_utf8_lossy(response.body).into_owned()))
 }
 
+/// A page that is read until the server closes: its body, however it would be framed for others.
+///
+/// # Errors
+/// When the connection breaks.
+pub async fn page(address: SocketAddr, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address).await.doing(format!("connect to {address}"))?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.doing("ask for a page")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.doing("read a page")?;
+    Ok(text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+}
+
 fn parse(buffer: &[u8]) -> Result<Option<Head>> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);

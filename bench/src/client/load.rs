@@ -179,7 +179,7 @@ impl Tally {
 }
 
 /// The number after `"message_id":` in a reply, or in a `"webhookId"`.
-fn message_id(body: &[u8]) -> Option<u64> {
+pub(crate) fn message_id(body: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(body).ok()?;
     let (_, rest) = text.split_once("\"message_id\":").or_else(|| text.split_once("\"webhook_"))?;
     let rest = rest.trim_start();

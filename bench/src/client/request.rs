@@ -92,7 +92,7 @@ pub fn content(bytes: usize) -> String {
     TALK.chars().cycle().take(bytes).collect()
 }
 
-pub(super) fn digits(slot: &mut [u8], mut number: u64) {
+pub(crate) fn digits(slot: &mut [u8], mut number: u64) {
     for digit in slot.iter_mut().rev() {
         *digit = b'0' + (number % 10) as u8;
         number /= 10;

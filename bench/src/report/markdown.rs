@@ -1,5 +1,7 @@
 //! The table: medians over the runs, the spread beside them, and whatever was not as it should be.
 
+mod feeds;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -23,6 +25,7 @@ pub fn render(report: &Report) -> String {
     section(&mut text, "Pages of a list", report.list.as_ref(), list_table);
     section(&mut text, "Acknowledged webhooks/s", report.webhooks.as_ref(), load_table);
     section(&mut text, "Memory while large webhooks arrive", report.webhook_memory.as_ref(), memory_table);
+    feeds::render(&mut text, &report.feeds);
     text
 }
 

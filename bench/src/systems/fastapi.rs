@@ -29,6 +29,10 @@ pub const VARIANTS: [Variant; 4] = [
     Variant { module: "tuned", workers: 2, words: "FastAPI tuned (asyncpg), 2 workers" },
 ];
 
+/// The tuned one, with the seed's stream.
+pub const STREAMING: Variant =
+    Variant { module: "stream", workers: 2, words: "FastAPI tuned, polling each second, 2 workers" };
+
 /// One way to run the peer.
 pub struct Variant {
     /// Its Python module.
@@ -80,6 +84,14 @@ impl FastApi {
     /// Its process.
     pub fn process(&self) -> (&'static str, u32) {
         ("fastapi", self.program.id())
+    }
+
+    /// Fails when it has ended meanwhile.
+    ///
+    /// # Errors
+    /// With the end of its output.
+    pub fn still_runs(&mut self) -> Result<()> {
+        self.program.still_runs()
     }
 
     /// `count` participants that have logged in.

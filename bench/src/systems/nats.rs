@@ -7,7 +7,8 @@ use std::process::Command;
 use clap::ValueEnum;
 use tempfile::TempDir;
 
-use crate::error::{Doing, Result};
+use crate::client::connection::page;
+use crate::error::{Doing, Error, Result};
 use crate::place::Place;
 use crate::process::{Program, accepts, free_address};
 
@@ -34,6 +35,7 @@ impl Sync {
 pub struct Nats {
     program: Program,
     address: SocketAddr,
+    monitor: SocketAddr,
     _dir: TempDir,
 }
 
@@ -45,20 +47,32 @@ impl Nats {
     pub async fn start(place: &Place, sync: Sync) -> Result<Self> {
         let dir = place.fresh_dir()?;
         let address = free_address()?;
+        let monitor = free_address()?;
         let shipped = fs::read_to_string(place.root.join("nats.conf")).doing("read nats.conf")?;
         let config = dir.path().join("nats.conf");
         fs::write(&config, configured(&shipped, sync)).doing("write the server's configuration")?;
         let mut command = Command::new(&place.nats_server);
         command.arg("-c").arg(&config).arg("-sd").arg(dir.path().join("store"));
         command.args(["-a", "127.0.0.1", "-p", &address.port().to_string()]);
+        command.args(["-m", &monitor.port().to_string()]);
         let mut program = Program::start("nats-server", command, dir.path(), "TERM")?;
         program.wait_until(async || accepts(address).await).await?;
-        Ok(Self { program, address, _dir: dir })
+        Ok(Self { program, address, monitor, _dir: dir })
     }
 
     /// Where it listens, as `NATS_URL`.
     pub fn url(&self) -> String {
         format!("nats://{}", self.address)
+    }
+
+    /// A number that its monitoring page `path` names.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn count(&self, path: &str, name: &str) -> Result<u64> {
+        let page = page(self.monitor, path).await?;
+        let page: serde_json::Value = serde_json::from_str(&page)?;
+        page[name].as_u64().ok_or_else(|| Error::Answer(format!("nats-server's {path} names no {name}")))
     }
 
     /// Its process.

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
+use shared::auth::Tokens;
+use shared::config::{AuthSettings, Secret};
 use tempfile::TempDir;
 
 use crate::client::connection::once;
@@ -106,6 +108,16 @@ pub fn senders(place: &Place, stores: &Stores, count: usize) -> Result<Vec<Sende
         .collect()
 }
 
+/// What signs the tokens of people, for those who need more of them than a command can print.
+pub fn tokens() -> Tokens {
+    Tokens::new(&AuthSettings {
+        jwt_secret: Secret::new(JWT_SECRET),
+        issuer: "turnlog".to_owned(),
+        audience: "turnlog".to_owned(),
+        api_keys: Vec::new(),
+    })
+}
+
 /// The program with the settings of every role; in an empty directory, so that no `.env` is found.
 fn command(place: &Place, stores: &Stores, dir: &TempDir) -> Command {
     let mut command = Command::new(&place.turnlog);
@@ -119,5 +131,6 @@ fn command(place: &Place, stores: &Stores, dir: &TempDir) -> Command {
         ("ELEVENLABS_WEBHOOK_SECRET", ELEVENLABS_SECRET),
         ("LOGIN_MODE", "open"),
     ]);
+    command.envs(place.settings.iter().cloned());
     command
 }
