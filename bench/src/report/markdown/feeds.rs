@@ -11,6 +11,8 @@ use crate::report::{Latency, median};
 
 /// KiB of a MB.
 const MB: f64 = 1_024.0;
+/// Messages that are written this much later than due are told of, in milliseconds.
+const LATE_MS: f64 = 50.0;
 
 /// All sections that there are.
 pub(super) fn render(text: &mut String, feeds: &Feeds) {
@@ -49,9 +51,15 @@ fn live(rows: &[Row<LiveRun>]) -> String {
             quantiles(&row.runs, |run| run.answer, &[|l| l.p50_ms, |l| l.p99_ms]),
             fractions(row.runs.iter().map(kib)),
             cpu(row.runs.iter().map(|run| &run.cpu_percent)),
-            wrong(row.runs.iter().map(|run| run.faults)),
+            wrong(row.runs.iter().map(|run| run.faults)) + &late(&row.runs),
         ]
     })
+}
+
+/// Says that the rate was not what it should have been: the writers could not keep up.
+fn late(runs: &[LiveRun]) -> String {
+    let p99 = median(runs.iter().map(|run| run.late.p99_ms));
+    if p99 < LATE_MS { String::new() } else { format!(", written {p99:.0} ms late (p99)") }
 }
 
 fn peak(rows: &[Row<PeakRun>]) -> String {
