@@ -81,15 +81,16 @@ impl Feed {
                         continue;
                     }
                     frame.data = serde_json::from_str(&data).unwrap();
+                    // Only now: of a frame that was cut off nothing was seen, its id neither.
+                    if frame.id.is_some() {
+                        self.last_id.clone_from(&frame.id);
+                    }
                     return Some(frame);
                 }
                 "event" => value.clone_into(&mut frame.event),
                 "data" => data.push_str(value),
                 "retry" => self.retry = value.parse().ok(),
-                "id" => {
-                    frame.id = Some(value.to_owned());
-                    self.last_id = Some(value.to_owned());
-                }
+                "id" => frame.id = Some(value.to_owned()),
                 _ => {}
             }
         }
