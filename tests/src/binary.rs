@@ -63,9 +63,15 @@ pub(crate) fn program() -> PathBuf {
 impl Binary {
     /// Starts a role on a free port and waits until it is live.
     pub async fn serve(role: &str, parts: &Parts) -> Self {
+        Self::serve_with(role, parts, &[]).await
+    }
+
+    /// The same with settings of the operator's.
+    pub async fn serve_with(role: &str, parts: &Parts, more: &[(&str, &str)]) -> Self {
         let listen = format!("127.0.0.1:{}", free_port());
         let mut envs = settings(parts);
         envs.push(("LISTEN".to_owned(), listen.clone()));
+        envs.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let (client, directory) = (Client::new(&format!("http://{listen}")), TempDir::new().unwrap());
         let mut binary = Self { client, role: role.to_owned(), envs, directory, process: None };
         binary.restart().await;

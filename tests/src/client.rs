@@ -40,6 +40,17 @@ impl Client {
         self.with(reply.body["access_token"].as_str().unwrap())
     }
 
+    /// Where the server is.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// What the server's metrics say of a name without labels.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let page = self.get("/metrics").await.text;
+        page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
     /// The credential.
     pub fn token(&self) -> &str {
         self.credential.as_deref().unwrap()
@@ -72,10 +83,7 @@ impl Client {
 
     /// The same, where the server may be gone.
     pub async fn try_send(&self, request: reqwest::RequestBuilder) -> Result<Reply, reqwest::Error> {
-        let response = request.send().await?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await?;
-        Ok(Reply { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::Null), text })
+        Reply::of(request.send().await?).await
     }
 
     /// Opens the feed of a conversation.
@@ -85,18 +93,25 @@ impl Client {
 
     /// Opens the feed of a conversation, or answers why not.
     pub async fn try_feed(&self, conversation: &str, last_event_id: Option<&str>) -> Result<Feed, Reply> {
+        self.reach_feed(conversation, last_event_id).await.unwrap()
+    }
+
+    /// The same, where the server may be gone.
+    pub async fn reach_feed(
+        &self,
+        conversation: &str,
+        last_event_id: Option<&str>,
+    ) -> Result<Result<Feed, Reply>, reqwest::Error> {
         let path = format!("/api/conversation/{}/stream", encode(conversation));
         let mut request = self.request(Method::GET, &path).header("Accept", "text/event-stream");
         if let Some(id) = last_event_id {
             request = request.header("Last-Event-ID", id);
         }
-        let response = request.send().await.unwrap();
+        let response = request.send().await?;
         if response.status() == StatusCode::OK {
-            return Ok(Feed::new(response));
+            return Ok(Ok(Feed::new(response)));
         }
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await.unwrap();
-        Err(Reply { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::Null), text })
+        Reply::of(response).await.map(Err)
     }
 }
 
@@ -109,6 +124,12 @@ pub fn encode(segment: &str) -> String {
 }
 
 impl Reply {
+    async fn of(response: reqwest::Response) -> Result<Self, reqwest::Error> {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await?;
+        Ok(Self { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::Null), text })
+    }
+
     /// The reply's sequence, as its header says.
     pub fn sequence(&self) -> u64 {
         self.headers["turnlog-sequence"].to_str().unwrap().parse().unwrap()

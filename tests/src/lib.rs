@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs, reason = "a harness for tests")]
 
 mod binary;
+mod browser;
 mod client;
 mod guarded;
 mod nats;
+mod nginx;
 mod postgres;
+mod program;
 mod python;
 mod raw;
 mod sse;
@@ -20,9 +23,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub use binary::{Binary, command};
+pub use browser::Browser;
 pub use client::{Client, Reply, encode};
 pub use nats::{Nats, account};
+pub use nginx::Nginx;
 pub use postgres::{Postgres, database};
+pub use program::{Program, client_file, faketime, node};
 pub use python::{python, run_python};
 pub use raw::Raw;
 pub use sse::{Feed, Frame};
@@ -61,14 +67,18 @@ pub(crate) fn tools() -> PathBuf {
 
 /// A program of the set-up: from `.tools/bin`, from PATH, or where Debian keeps Postgres.
 pub(crate) fn tool(name: &str) -> PathBuf {
+    find_tool(name).unwrap_or_else(|| panic!("{name} is not installed: run `make setup`"))
+}
+
+/// The same, where there may be none.
+pub(crate) fn find_tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places = vec![tools().join("bin")];
     places.extend(std::env::split_paths(&path));
     for version in (15..=20).rev() {
         places.push(format!("/usr/lib/postgresql/{version}/bin").into());
     }
-    let found = places.into_iter().map(|place| place.join(name)).find(|file| file.is_file());
-    found.unwrap_or_else(|| panic!("{name} is not installed: run `make setup`"))
+    places.into_iter().map(|place| place.join(name)).find(|file| file.is_file())
 }
 
 /// A port that was free a moment ago, below the range that the system gives to outgoing connections: one of those
