@@ -325,7 +325,7 @@ mod tests {
         assert_eq!(names, ["conversation_id", "worker_id", "mobile_no", "urgency", "medium", "timestamp"]);
     }
 
-    fn turn(attachments: Value) -> Result<RecordMessage, Problem> {
+    fn turn(attachments: &Value) -> Result<RecordMessage, Problem> {
         let body =
             json!({"role": "user", "timestamp": "2025-10-03T11:58:04+05:30", "attachments": attachments});
         let conversation = ConversationId::try_from("c".to_owned()).unwrap();
@@ -335,8 +335,8 @@ mod tests {
     #[test]
     fn an_attachment_is_a_reference_that_a_browser_may_follow() {
         let place = json!([{"kind": "location", "latitude": 19.07, "longitude": 72.88}]);
-        assert_eq!(turn(place).unwrap().attachments[0].latitude, Some(19.07));
-        assert!(turn(json!([{"kind": "image", "url": "https://a.example/x.jpg"}])).is_ok());
+        assert_eq!(turn(&place).unwrap().attachments[0].latitude, Some(19.07));
+        assert!(turn(&json!([{"kind": "image", "url": "https://a.example/x.jpg"}])).is_ok());
         for bad in [
             json!([{"kind": "image"}]),
             json!([{"kind": "image", "url": "javascript:alert(1)"}]),
@@ -347,7 +347,7 @@ mod tests {
             json!(["x"]),
             json!([]),
         ] {
-            assert!(turn(bad.clone()).is_err(), "{bad} was taken");
+            assert!(turn(&bad).is_err(), "{bad} was taken");
         }
     }
 }
