@@ -6,6 +6,9 @@ ENV SQLX_OFFLINE=true
 RUN cargo build --release --locked --package turnlog
 
 FROM debian:bookworm-slim
+# What PDFs are set in.
+RUN apt-get update && apt-get install --yes --no-install-recommends fonts-noto-core fonts-noto-cjk \
+    fonts-noto-color-emoji && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --no-create-home turnlog
 # Who may vouch for the servers that turnlog calls.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt

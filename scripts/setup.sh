@@ -166,9 +166,43 @@ need_faketime() {
     ln -sf "$own" "$found"
 }
 
+# Debian's packages with fonts for any script, and what is used of them.
+font_packages=(fonts-noto-core fonts-noto-cjk fonts-noto-color-emoji)
+font_files=('NotoSans*-Regular.ttf' NotoSans-Bold.ttf NotoSansCJK-Regular.ttc NotoColorEmoji.ttf)
+
+# They are taken apart in the tools folder, not installed: most of what they hold is not used. Where they cannot be
+# fetched, PDFs show boxes, and everything else works. The folder is moved into place when all of it is there.
+need_fonts() {
+    [ -d "$tools/fonts" ] && return
+    if ! command -v apt-get dpkg-deb >/dev/null; then
+        say "there is no way to fetch fonts for PDFs here: install Noto fonts, or set FONTS_DIR"
+        return
+    fi
+    local folder="$tools/fonts.new" package pattern
+    say "fetching fonts"
+    rm -rf "$folder"
+    mkdir -p "$folder/all" "$folder/fonts"
+    fetch_fonts() { (cd "$folder" && apt-get -qq download "${font_packages[@]}" </dev/null >"$tools/apt.log" 2>&1); }
+    if ! fetch_fonts && ! { as_root apt-get -qq update </dev/null >"$tools/apt.log" 2>&1 && fetch_fonts; }; then
+        tail -n 5 "$tools/apt.log" >&2
+        say "fonts for PDFs could not be fetched: see above, or install Noto fonts, or set FONTS_DIR"
+        rm -rf "$folder"
+        return
+    fi
+    for package in "$folder"/*.deb; do
+        dpkg-deb --extract "$package" "$folder/all"
+    done
+    for pattern in "${font_files[@]}"; do
+        find "$folder/all/usr/share/fonts" -name "$pattern" -exec mv -t "$folder/fonts" {} +
+    done
+    mv "$folder/fonts" "$tools/fonts"
+    rm -rf "$folder"
+}
+
 need_rust
 need_nats
 need_postgres
+need_fonts
 if [ "${1:-}" = tests ]; then
     need_python_tools
     need_node_tools
@@ -176,4 +210,5 @@ if [ "${1:-}" = tests ]; then
     need_chromium
     need_nginx
     need_faketime
+    [ -d "$tools/fonts" ] || fail "fonts are missing in $tools/fonts: see above"
 fi

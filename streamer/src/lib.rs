@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod access;
+mod document;
 mod feed;
 mod limits;
 mod list;
@@ -27,6 +28,7 @@ use shared::http::{AnyError, Lifecycle, Service};
 use shared::log::{Log, LogError};
 use tokio::task::JoinSet;
 
+use document::Typesetter;
 use feed::caps::Caps;
 use feed::clock::Pace;
 use feed::hub::Hub;
@@ -37,6 +39,8 @@ use limits::{DEFAULT_FEED_AGE, DEFAULT_PER_COMPANY, DEFAULT_PER_KEY, DEFAULT_PER
 use list::Cursors;
 use looks::Looks;
 use tables::Tables;
+
+pub use document::Fonts;
 
 /// Seconds between heartbeats, unless `HEARTBEAT_SECONDS` says otherwise.
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(30);
@@ -56,6 +60,8 @@ pub struct StreamerSettings {
     pub feed_max_age: Duration,
     /// How many may be open.
     pub feed_caps: FeedCaps,
+    /// What documents are set in.
+    pub fonts: Fonts,
 }
 
 /// How many feeds may be open at once in one process.
@@ -96,6 +102,7 @@ impl StreamerSettings {
             heartbeat: env.seconds("HEARTBEAT_SECONDS", DEFAULT_HEARTBEAT),
             feed_max_age: env.seconds("FEED_MAX_AGE_SECONDS", DEFAULT_FEED_AGE),
             feed_caps: FeedCaps::from_env(env),
+            fonts: Fonts::from_env(env),
         }
     }
 }
@@ -157,7 +164,11 @@ pub async fn start(
     loops.spawn(tables.clone().poll_checkpoint().map(Ok));
     loops.spawn(looks::write(Audit::new(&log), looked));
     let cursors = Cursors::new(&settings.auth.jwt_secret, log.epoch());
-    let routes = router::routes(&auth, tables.clone(), feeds, cursors, looks.clone(), claims);
+    let fonts = settings.fonts.clone();
+    // Looking through many files takes a moment, and nobody waits for it.
+    drop(tokio::task::spawn_blocking(move || fonts.check()));
+    let typesetter = Typesetter::new(settings.fonts);
+    let routes = router::routes(&auth, tables.clone(), feeds, cursors, looks.clone(), claims, typesetter);
     let work = run(loops, log, tables, looks, lifecycle).boxed();
     Ok(Service { name: "streamer", routes, work })
 }

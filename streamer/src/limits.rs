@@ -108,6 +108,21 @@ const _: () = assert!(
     DRAIN_STEPS as u128 * DRAIN_PAUSE.as_millis() * 2 <= shared::limits::DRAIN_TIMEOUT.as_millis(),
     "feeds end well before they are cut off"
 );
+/// Pages of a PDF at most, by an estimate: the largest take about ten seconds and 300 MB to set.
+pub(crate) const PDF_PAGES: usize = 300;
+
+/// PDFs that are set at the same time: what the largest of them take together is memory that must be there.
+pub(crate) const PDFS_AT_ONCE: usize = 2;
+
+/// How long a PDF waits for its turn before it is answered 503: as long as the largest take.
+pub(crate) const PDF_WAIT: Duration = Duration::from_secs(10);
+
+/// Letters of a word that are set on one line, whatever their width; in longer ones a line may end.
+pub(crate) const UNBROKEN: usize = 30;
+
+/// Letters of a conversation's id in the name of its file: file systems take 255 bytes.
+pub(crate) const FILE_NAME: usize = 120;
+
 const _: () = assert!(SHARDS.is_power_of_two(), "a shard is picked by masking");
 const _: () = assert!(FRAME_BYTES <= QUEUE_BYTES, "an ordinary frame fits a queue");
 const _: () = assert!(FRAME_MESSAGES <= TAIL_BATCH, "a frame comes of one batch");

@@ -14,7 +14,7 @@ use shared::audit::What;
 use shared::auth::{AnyCaller, Authenticator};
 use shared::claims::Claims;
 use shared::http::Handover;
-use shared::http::openapi::{ListProblems, ReadProblems, tags};
+use shared::http::openapi::{DocumentProblems, ListProblems, ReadProblems, tags};
 use shared::ids::ConversationId;
 use shared::limits::READ_WAIT;
 use shared::problem::Problem;
@@ -25,6 +25,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::access::{may_ask_status, may_list, may_read};
+use crate::document::{Document, File, Parameters as ExportParameters, Typesetter};
 use crate::feed::join::{Feeds, Wish};
 use crate::feed::sse;
 use crate::list::{ConversationList, Cursors, Parameters as ListParameters};
@@ -40,6 +41,15 @@ use crate::view::ConversationView;
 struct Snapshots {
     auth: Authenticator,
     tables: Tables,
+    looks: Looks,
+}
+
+/// What documents need.
+#[derive(Debug, Clone)]
+struct Documents {
+    auth: Authenticator,
+    tables: Tables,
+    typesetter: Typesetter,
     looks: Looks,
 }
 
@@ -61,6 +71,12 @@ struct Live {
 
 impl FromRef<Snapshots> for Authenticator {
     fn from_ref(state: &Snapshots) -> Self {
+        state.auth.clone()
+    }
+}
+
+impl FromRef<Documents> for Authenticator {
+    fn from_ref(state: &Documents) -> Self {
         state.auth.clone()
     }
 }
@@ -91,8 +107,11 @@ pub(crate) fn routes(
     cursors: Cursors,
     looks: Looks,
     claims: Claims,
+    typesetter: Typesetter,
 ) -> OpenApiRouter {
     let lists = Lists { auth: auth.clone(), tables: tables.clone(), cursors, looks: looks.clone() };
+    let documents =
+        Documents { auth: auth.clone(), tables: tables.clone(), typesetter, looks: looks.clone() };
     let snapshots = Snapshots { auth: auth.clone(), tables, looks };
     let tickets = Tickets { auth: auth.clone(), claims };
     let live = Live { tickets: tickets.clone(), feeds: Arc::new(feeds) };
@@ -101,6 +120,7 @@ pub(crate) fn routes(
         .merge(
             OpenApiRouter::new().routes(routes!(conversation)).routes(routes!(status)).with_state(snapshots),
         )
+        .merge(OpenApiRouter::new().routes(routes!(export)).with_state(documents))
         .merge(OpenApiRouter::new().routes(routes!(stream)).with_state(live))
         .merge(OpenApiRouter::new().routes(routes!(tickets::stream_ticket)).with_state(tickets))
 }
@@ -156,6 +176,51 @@ async fn conversation(
     let look = trail.look(&identity, What::Snapshot);
     state.looks.record(look.map(|look| look.of(&id, range(&conversation.messages)))).await?;
     Ok(Json(Snapshot { success: true, conversation }))
+}
+
+/// Conversation as a file
+///
+/// The whole conversation, with what webhooks told of it, as it was at one position of the log: the same conversation as
+/// of the same sequence is the same file, byte for byte.
+///
+/// - `json`: the snapshot, with `as_of_sequence` and `report`.
+/// - `csv`: a row for each message, UTF-8 with a byte order mark, as spreadsheets expect it. A cell that begins like a
+///   formula (`=`, `+`, `-`, `@`, tab, return) has an apostrophe before it.
+/// - `txt`: to be read as it is; UTF-8, and what was said is indented.
+/// - `pdf`: to be printed, in any script that there is a font for; a conversation that would take too many pages is 413.
+#[utoipa::path(
+    get, path = "/api/conversation/{id}/export", tag = tags::READERS,
+    security(("participant" = []), ("admin" = []), ("researcher" = []), ("service" = [])),
+    params(
+        ("id" = String, Path, description = "The conversation's id.", example = "conv_abc123"),
+        ("format" = Option<String>, Query, description = "`json`, `pdf`, `csv` or `txt`; json when it is left out."),
+        ("after" = Option<u64>, Query, description = "The sequence of a write: the answer shows it, or is 503 in 2 s."),
+    ),
+    responses(
+        (status = 200, description = "The file.", content(
+            (Document = "application/json"), (String = "application/pdf"), (String = "text/csv"),
+            (String = "text/plain"),
+        ), headers(("Content-Disposition" = String, description = "`attachment`, and a name for the file."))),
+        DocumentProblems,
+    ),
+)]
+async fn export(
+    State(state): State<Documents>,
+    AnyCaller(identity): AnyCaller,
+    trail: Trail,
+    Named(id): Named,
+    Queried(parameters): Queried<ExportParameters>,
+) -> Result<File, Problem> {
+    let (after, format) = parameters.parse()?;
+    let subject = Subject::conversation(&id);
+    let deadline = Instant::now() + READ_WAIT;
+    let mut reading = state.tables.open_at(&identity, subject.token(), may_read, after, deadline).await?;
+    let document = reading.document().await?;
+    // Others need the connection while this is written.
+    drop(reading);
+    let look = trail.look(&identity, What::Export);
+    state.looks.record(look.map(|look| look.of(&id, range(&document.conversation.messages)))).await?;
+    document.write(format, &state.typesetter).await
 }
 
 /// Status of a conversation

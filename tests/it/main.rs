@@ -10,6 +10,7 @@ mod console;
 mod contracts;
 mod conversation_webhook;
 mod conversations;
+mod documents;
 mod edge;
 mod faults;
 mod feed_faults;

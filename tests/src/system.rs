@@ -1,6 +1,7 @@
 //! The three services in this process, on port 0, with parts of their own.
 
 use std::num::NonZeroU32;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use ingest::reconcile::ReconcileSettings;
@@ -15,7 +16,7 @@ use shared::limits;
 use shared::log::Log;
 use shared::telemetry;
 use sqlx::{Connection, PgConnection};
-use streamer::{FeedCaps, StreamerSettings};
+use streamer::{FeedCaps, Fonts, StreamerSettings};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -29,6 +30,9 @@ pub const WEBHOOK_SECRET: &str = "wsec_test_secret_of_webhooks";
 pub const STANDARD_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// The secret of tokens in every test.
 pub const JWT_SECRET: &str = "test secret of tokens, long enough for HS256";
+
+/// The fonts of the set-up, found once for all tests.
+static FONTS: LazyLock<Fonts> = LazyLock::new(|| Fonts::new(vec![crate::tools().join("fonts")]));
 
 /// What a system is made of.
 #[derive(Debug, Clone)]
@@ -49,6 +53,8 @@ pub struct Parts {
     pub heartbeat: Duration,
     pub feed_max_age: Duration,
     pub feed_caps: FeedCaps,
+    /// What documents are set in.
+    pub fonts: Fonts,
     /// The API of the vendor; none unless a test sets it.
     pub vendor: Option<VendorSettings>,
     /// How its list is compared with the log; never unless a test sets it.
@@ -79,6 +85,7 @@ impl Parts {
             heartbeat,
             feed_max_age: Duration::from_secs(3600),
             feed_caps: FeedCaps::default(),
+            fonts: FONTS.clone(),
             vendor: None,
             reconcile: ReconcileSettings { every: None, ..ReconcileSettings::default() },
             ingest: true,
@@ -161,7 +168,9 @@ impl Parts {
         if self.streamer {
             let (nats, database, auth) = (self.nats.clone(), self.database(), self.auth());
             let Self { heartbeat, feed_max_age, feed_caps, .. } = *self;
-            let settings = StreamerSettings { nats, database, auth, heartbeat, feed_max_age, feed_caps };
+            let fonts = self.fonts.clone();
+            let settings =
+                StreamerSettings { nats, database, auth, heartbeat, feed_max_age, feed_caps, fonts };
             services.push(streamer::start(settings, health, lifecycle.clone()).await?);
         }
         Ok(services)

@@ -15,7 +15,7 @@ mod tools;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use shared::config::HttpSettings;
 use shared::http::Lifecycle;
@@ -108,6 +108,9 @@ async fn prepare(
         if let Some(folder) = dir.folder("spool")?.to_str() {
             environment.assume("SPOOL_DIR", folder);
         }
+    }
+    if let Some(folder) = tools::fonts().as_deref().and_then(Path::to_str) {
+        environment.assume("FONTS_DIR", folder);
     }
     if environment.get("NATS_URL").is_none() {
         let url = servers.start_nats(dir, &secrets).await?;

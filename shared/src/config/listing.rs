@@ -98,6 +98,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("FEEDS_PER_TOKEN", "64", "feeds that may be open with one token"),
     setting("FEEDS_PER_COMPANY", "10000", "feeds that may be open for one company's admins"),
     setting("FEEDS_PER_KEY", "50000", "feeds that may be open with one API key"),
+    setting("FONTS_DIR", "the system's", "folders with fonts for PDFs, with colons between"),
     setting("LOG_LEVEL", "info", "error, warn, info, debug, trace, or directives such as info,ingest=debug"),
     setting("LOG_FORMAT", "text", "text or json"),
 ];

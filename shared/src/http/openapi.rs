@@ -25,8 +25,8 @@ use utoipa::openapi::{Header, InfoBuilder, OpenApi, Ref, RefOr, Required};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 pub use problems::{
-    CallCommandProblems, CallWriteProblems, CommandProblems, ListProblems, OpenWriteProblems, ReadProblems,
-    WriteProblems,
+    CallCommandProblems, CallWriteProblems, CommandProblems, DocumentProblems, ListProblems,
+    OpenWriteProblems, ReadProblems, WriteProblems,
 };
 
 const DESCRIPTION: &str = "\

@@ -26,7 +26,7 @@ pub(crate) struct PostgresTools {
 /// The nats-server to run.
 pub(crate) fn nats_server() -> Result<PathBuf, Failure> {
     let mut too_old = String::new();
-    for dir in path_folders().chain(tools_folders()) {
+    for dir in path_folders().chain(tools_folders().map(|dir| dir.join("bin"))) {
         let program = dir.join("nats-server");
         match version(&program) {
             Some(found) if found >= OLDEST_NATS => return Ok(program),
@@ -84,12 +84,17 @@ fn path_folders() -> impl Iterator<Item = PathBuf> {
     env::split_paths(&path).filter(|dir| dir.is_absolute()).collect::<Vec<_>>().into_iter()
 }
 
-/// `$TURNLOG_TOOLS/bin`, then `.tools/bin` beside the program and above: a build in `target/` finds its source tree's.
+/// `$TURNLOG_TOOLS`, then `.tools` beside the program and above: a build in `target/` finds its source tree's.
 fn tools_folders() -> impl Iterator<Item = PathBuf> {
-    let named = env::var_os("TURNLOG_TOOLS").map(|dir| Path::new(&dir).join("bin"));
+    let named = env::var_os("TURNLOG_TOOLS").map(PathBuf::from);
     let program = env::current_exe().and_then(fs::canonicalize).unwrap_or_default();
-    let above: Vec<_> = program.ancestors().skip(1).map(|dir| dir.join(".tools/bin")).collect();
+    let above: Vec<_> = program.ancestors().skip(1).map(|dir| dir.join(".tools")).collect();
     named.into_iter().chain(above)
+}
+
+/// The fonts of the set-up, where they are.
+pub(crate) fn fonts() -> Option<PathBuf> {
+    tools_folders().map(|dir| dir.join("fonts")).find(|dir| dir.is_dir())
 }
 
 /// What the program says of itself with `--version`; `None` where it is not there or does not run.

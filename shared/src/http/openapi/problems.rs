@@ -34,6 +34,11 @@ problems! {
 }
 
 problems! {
+    /// Of reading one thing that may be too large for the form that is asked for.
+    DocumentProblems: BadRequest Unauthenticated Forbidden NotFound TooLarge RateLimited Unavailable
+}
+
+problems! {
     /// Of reading a list.
     ListProblems: BadRequest Unauthenticated Forbidden RateLimited Unavailable
 }
