@@ -33,7 +33,16 @@ pub struct Filling {
     pub conversations: u64,
     /// Bytes of a message's content.
     pub content_bytes: usize,
+    /// Whether every message says something else, as a search needs it; otherwise all say the same.
+    pub varied: bool,
 }
+
+/// Words that a varied message may hold.
+const VOCABULARY: f64 = 50_000.0;
+/// One in so many conversations has the rare word, in its seventh message.
+const RARE: u64 = 1_000;
+/// Its rare word.
+pub const RARE_WORD: &str = "zeppelin";
 
 /// One turn of one conversation, by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +79,8 @@ async fn fill_lane(client: &Client, filling: Filling, lane: u64) -> Result<()> {
     let text = content(filling.content_bytes);
     let mut batch = Vec::with_capacity(MAX_BATCH_EVENTS);
     for turn in turns(filling, lane) {
-        batch.push(envelope(turn, &text)?);
+        let varied = filling.varied.then(|| varied(turn, filling.content_bytes));
+        batch.push(envelope(turn, varied.as_deref().unwrap_or(&text))?);
         if batch.len() == MAX_BATCH_EVENTS {
             publish(client, std::mem::take(&mut batch)).await?;
         }
@@ -123,6 +133,38 @@ fn envelope(turn: Turn, text: &str) -> Result<Envelope> {
     Envelope::seal(subject, event_id, &event, &Origin::default(), Utc::now()).map_err(Error::Json)
 }
 
+/// Words as frequent as those of a language: the n-th is n times rarer than the first. The same in every run.
+fn varied(turn: Turn, bytes: usize) -> String {
+    let number = turn.conversation * 1_000 + turn.ordinal;
+    let mut text = String::with_capacity(bytes + 16);
+    if turn.conversation.is_multiple_of(RARE) && turn.ordinal == 7 {
+        text.push_str(RARE_WORD);
+    }
+    let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    while text.len() < bytes {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        let chance = (state >> 11) as f64 / (1u64 << 53) as f64;
+        text.push(' ');
+        text.push_str(&word(VOCABULARY.powf(chance) as usize));
+    }
+    text
+}
+
+/// The n-th most frequent word, from 1.
+pub fn word(n: usize) -> String {
+    const SYLLABLES: [&str; 20] = [
+        "ta", "re", "mi", "lo", "su", "na", "ke", "vi", "do", "pu", "sha", "ber", "lin", "gor", "tun", "ma",
+        "fe", "qui", "jo", "wu",
+    ];
+    let mut left = n;
+    let mut word = String::new();
+    while left > 0 || word.is_empty() {
+        word.push_str(SYLLABLES[left % SYLLABLES.len()]);
+        left /= SYLLABLES.len();
+    }
+    word
+}
+
 /// A turn every five seconds, in conversations that start a minute apart.
 fn said_at(turn: Turn) -> DateTime<Utc> {
     const FIRST: i64 = 1_736_337_600;
@@ -168,7 +210,7 @@ mod tests {
 
     #[test]
     fn all_turns_are_there_once_and_in_order_within_each_conversation() {
-        let filling = Filling { messages: 10_007, conversations: 1_100, content_bytes: 10 };
+        let filling = Filling { messages: 10_007, conversations: 1_100, content_bytes: 10, varied: false };
         let mut said: HashMap<u64, u64> = HashMap::new();
         for lane in 0..LANES {
             for turn in turns(filling, lane) {

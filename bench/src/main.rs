@@ -71,6 +71,10 @@ async fn measure(scenario: Scenario, options: Options) -> Result<()> {
         let section = scenario::list::measure(&place, &options).await?;
         store.update(|report| report.list = Some(section))?;
     }
+    if wanted(Scenario::Search) {
+        let section = scenario::search::measure(&place, &options).await?;
+        store.update(|report| report.search = Some(section))?;
+    }
     if wanted(Scenario::Webhooks) {
         let section = scenario::webhooks::measure(&place, &options).await?;
         store.update(|report| report.webhooks = Some(section))?;

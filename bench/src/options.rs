@@ -38,6 +38,8 @@ pub enum Scenario {
     Feeds,
     /// Latency of pages of a list of conversations, the first and the deepest.
     List,
+    /// Messages/s indexed for search, and latency of searches.
+    Search,
     /// Acknowledged webhooks/s, and memory while large ones arrive.
     Webhooks,
 }

@@ -24,6 +24,9 @@ pub struct Report {
     pub feed: Option<Section<FeedRow>>,
     /// Pages of a list of conversations.
     pub list: Option<Section<ListRow>>,
+    /// Latency of searches.
+    #[serde(default)]
+    pub search: Option<Section<SearchRow>>,
     /// Acknowledged webhooks/s.
     #[serde(default)]
     pub webhooks: Option<Section<LoadRow>>,
@@ -164,6 +167,17 @@ pub struct ListRow {
     pub page: u64,
     /// Conversations on all pages.
     pub conversations: u64,
+    /// Every run: from before the request is written to after its reply is read.
+    pub runs: Vec<Latency>,
+}
+
+/// Repeated requests for the first page of one search.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SearchRow {
+    /// What kind of search it is.
+    pub search: String,
+    /// Hits on the page.
+    pub hits: usize,
     /// Every run: from before the request is written to after its reply is read.
     pub runs: Vec<Latency>,
 }

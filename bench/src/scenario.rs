@@ -6,6 +6,7 @@ pub mod ingest;
 pub mod list;
 pub mod peers;
 pub mod project;
+pub mod search;
 pub mod webhooks;
 
 use crate::error::Result;

@@ -207,7 +207,8 @@ impl<'a> Folding<'a> {
 
     fn claimed(&mut self, item: &'a Item, claim: &'a Claim) {
         let participant_id = claim.participant_id.as_str();
-        self.changes.claims.push(ClaimRow { conversation: item.token(), participant_id });
+        let sequence = number(item.sequence);
+        self.changes.claims.push(ClaimRow { sequence, conversation: item.token(), participant_id });
     }
 
     fn reported(&mut self, item: &'a Item, report: &'a Report) {

@@ -23,6 +23,8 @@ const MAX_EVENTS: usize = 5_000;
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Events taken from the tail at once: what gathers may pass the limits by this much.
 const CHUNK: usize = 500;
+/// Events that have gathered while a batch was applied, when the log is far ahead: more than come in in that time.
+const FAR_AHEAD: usize = 1_000;
 /// How many times its size a large payload may take in memory once it is read.
 const LARGE_COST: usize = 8;
 /// Pause before the object store is asked again.
@@ -176,6 +178,11 @@ impl Intake {
         let basket = Arc::new(Basket::default());
         let reader = tokio::spawn(read(log.clone(), objects.clone(), after, Arc::clone(&basket)));
         Self { basket, reader: AbortOnDropHandle::new(reader) }
+    }
+
+    /// Whether the log is far ahead. Where it is, the next batch is already there.
+    pub(crate) fn is_far_ahead(&self) -> bool {
+        self.basket.lock().items.len() >= FAR_AHEAD
     }
 
     /// Everything that has gathered, in order, at least one. Cancel safe.

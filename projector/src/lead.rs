@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use shared::health::Progress;
 use sqlx::{Connection, PgConnection};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply;
 use crate::database::{Nature, impersonal, nature};
 use crate::fold::fold;
+use crate::index::Reached;
 use crate::intake::{Intake, Item};
 use crate::rows::{Changes, ParkedRow, number};
 use crate::run::Ending;
@@ -44,6 +46,8 @@ pub(crate) struct Leader<'a> {
     epoch: &'a str,
     position: u64,
     progress: &'a Progress,
+    /// Tells how far the tables are.
+    reached: watch::Sender<Reached>,
     /// Whether something was parked since it was last counted.
     parked_some: bool,
 }
@@ -54,8 +58,9 @@ impl<'a> Leader<'a> {
         epoch: &'a str,
         position: u64,
         progress: &'a Progress,
+        reached: watch::Sender<Reached>,
     ) -> Self {
-        Self { connection, epoch, position, progress, parked_some: false }
+        Self { connection, epoch, position, progress, reached, parked_some: false }
     }
 
     /// Applies what comes in, until something ends it.
@@ -78,6 +83,8 @@ impl<'a> Leader<'a> {
                 return Err(Ending::Passing("the log was read out of order".into()));
             }
             self.project(&items).await?;
+            let behind = intake.is_far_ahead();
+            self.reached.send_replace(Reached { position: self.position, behind });
             // Let go elsewhere: freeing what thousands of events hold takes milliseconds that Postgres would
             // idle.
             tokio::spawn(async move { drop(items) });

@@ -3,6 +3,7 @@
 mod apply;
 mod database;
 mod fold;
+mod index;
 mod intake;
 mod lead;
 pub mod migrate;

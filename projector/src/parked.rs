@@ -13,6 +13,7 @@ use sqlx::{Connection, PgConnection};
 use crate::apply;
 use crate::database::{DatabaseError, Nature, connect, impersonal, nature};
 use crate::fold::fold;
+use crate::index;
 use crate::intake::Item;
 use crate::rows::{Changes, ParkedRow, number};
 
@@ -249,6 +250,9 @@ async fn apply_again(
     }
     apply::rows(&mut transaction, &fold(std::slice::from_ref(target))).await?;
     apply::rows(&mut transaction, &fold(&later)).await?;
+    // The index may be past it.
+    let sequence = number(target.sequence);
+    index::range(&mut transaction, sequence - 1, sequence).await?;
     sqlx::query!("DELETE FROM parked WHERE sequence = $1", number(target.sequence))
         .execute(&mut *transaction)
         .await?;

@@ -160,6 +160,7 @@ pub(crate) struct AdminRow<'a> {
 /// A conversation's participant, who was not known when it began.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ClaimRow<'a> {
+    pub(crate) sequence: i64,
     pub(crate) conversation: &'a str,
     pub(crate) participant_id: &'a str,
 }

@@ -7,9 +7,11 @@ use shared::health::Progress;
 use shared::log::{Log, LogError};
 use shared::objects::Objects;
 use sqlx::{Connection, PgConnection};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::{Database, DatabaseError, Nature, nature, plain};
+use crate::index::{Indexer, Reached};
 use crate::intake::Intake;
 use crate::lead::Leader;
 
@@ -155,7 +157,13 @@ impl Projector {
         self.progress.reached(position);
         tracing::info!(position, "the projector leads");
         let intake = Intake::start(&self.log, &self.objects, position);
-        Leader::new(connection, self.log.epoch(), position, &self.progress).lead(intake, stop).await
+        let (reached, tables) = watch::channel(Reached { position, behind: false });
+        let indexer = Indexer::new(connect(&self.database).await?, self.log.epoch()).await?;
+        let leader = Leader::new(connection, self.log.epoch(), position, &self.progress, reached);
+        tokio::select! {
+            ended = leader.lead(intake, stop) => ended,
+            ended = indexer.follow(tables) => ended,
+        }
     }
 
     /// Takes the lock, or stands by until it is free.

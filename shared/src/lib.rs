@@ -18,3 +18,4 @@ pub mod problem;
 pub mod report;
 pub mod subjects;
 pub mod telemetry;
+pub mod words;

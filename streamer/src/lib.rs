@@ -8,6 +8,7 @@ mod list;
 mod looks;
 mod query;
 mod router;
+mod search;
 mod snapshot;
 mod status;
 mod tables;
@@ -38,7 +39,9 @@ use feed::{sweep, tail};
 use limits::{DEFAULT_FEED_AGE, DEFAULT_PER_COMPANY, DEFAULT_PER_KEY, DEFAULT_PER_TOKEN};
 use list::Cursors;
 use looks::Looks;
+use router::Edge;
 use tables::Tables;
+use tickets::Tickets;
 
 pub use document::Fonts;
 
@@ -163,12 +166,18 @@ pub async fn start(
     loops.spawn(keep_feeds(hub, pace, revocations, lifecycle.clone()));
     loops.spawn(tables.clone().poll_checkpoint().map(Ok));
     loops.spawn(looks::write(Audit::new(&log), looked));
-    let cursors = Cursors::new(&settings.auth.jwt_secret, log.epoch());
     let fonts = settings.fonts.clone();
     // Looking through many files takes a moment, and nobody waits for it.
     drop(tokio::task::spawn_blocking(move || fonts.check()));
-    let typesetter = Typesetter::new(settings.fonts);
-    let routes = router::routes(&auth, tables.clone(), feeds, cursors, looks.clone(), claims, typesetter);
+    let routes = router::routes(Edge {
+        tickets: Tickets { auth, claims },
+        tables: tables.clone(),
+        looks: looks.clone(),
+        feeds: Arc::new(feeds),
+        list_cursors: Cursors::new(&settings.auth.jwt_secret, log.epoch()),
+        search_cursors: Cursors::with(search::PURPOSE, &settings.auth.jwt_secret, log.epoch()),
+        typesetter: Typesetter::new(settings.fonts),
+    });
     let work = run(loops, log, tables, looks, lifecycle).boxed();
     Ok(Service { name: "streamer", routes, work })
 }

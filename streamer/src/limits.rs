@@ -38,6 +38,27 @@ pub(crate) const PAGE_SIZE: u8 = 20;
 /// Conversations on a page of a list at most: what the seed promises.
 pub(crate) const MAX_PAGE_SIZE: u8 = 100;
 
+/// Characters of a search: a long sentence.
+pub(crate) const MAX_QUERY_CHARS: usize = 500;
+
+/// Words of a search, or characters where there are no spaces: each is looked up in the index.
+pub(crate) const MAX_QUERY_WORDS: usize = 64;
+
+/// Letters before a `*`: of one letter hardly any message has none.
+pub(crate) const MIN_PREFIX_CHARS: usize = 2;
+
+/// Newest matches that are ranked among each other. Ranking all messages that a frequent word is in takes seconds.
+pub(crate) const SEARCH_CANDIDATES: usize = 500;
+
+/// Matches that are read at once, so that pages of long messages take little memory.
+pub(crate) const SEARCH_GROUP: usize = 20;
+
+/// Characters of a snippet: two lines.
+pub(crate) const SNIPPET_CHARS: usize = 200;
+
+/// Characters before the first place that a snippet shows.
+pub(crate) const SNIPPET_BEFORE: usize = 60;
+
 /// How often the tables' checkpoint is asked while somebody waits for it: well below what a person notices.
 pub(crate) const CHECKPOINT_POLL: Duration = Duration::from_millis(5);
 
@@ -128,4 +149,5 @@ const _: () = assert!(FRAME_BYTES <= QUEUE_BYTES, "an ordinary frame fits a queu
 const _: () = assert!(FRAME_MESSAGES <= TAIL_BATCH, "a frame comes of one batch");
 const _: () =
     assert!(CHECKPOINT_POLL.as_millis() * 10 < shared::limits::READ_WAIT.as_millis(), "waiting means asking");
+const _: () = assert!(SNIPPET_BEFORE < SNIPPET_CHARS, "a snippet shows what was found");
 const _: () = assert!(PAGE_SIZE <= MAX_PAGE_SIZE, "what is given unasked may be asked for");

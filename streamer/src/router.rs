@@ -12,7 +12,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::audit::What;
 use shared::auth::{AnyCaller, Authenticator};
-use shared::claims::Claims;
 use shared::http::Handover;
 use shared::http::openapi::{DocumentProblems, ListProblems, ReadProblems, tags};
 use shared::ids::ConversationId;
@@ -31,98 +30,47 @@ use crate::feed::sse;
 use crate::list::{ConversationList, Cursors, Parameters as ListParameters};
 use crate::looks::{Looks, Trail, range};
 use crate::query::{self, Wrong};
+use crate::search::{Parameters as SearchParameters, SearchResults};
 use crate::status::{Parameters as StatusParameters, StatusDetail};
 use crate::tables::{ReadError, Tables};
 use crate::tickets::{self, Tickets, Watcher};
 use crate::view::ConversationView;
 
-/// What a snapshot needs.
+/// What the endpoints share. Each uses what it needs.
 #[derive(Debug, Clone)]
-struct Snapshots {
-    auth: Authenticator,
-    tables: Tables,
-    looks: Looks,
+pub(crate) struct Edge {
+    pub(crate) tickets: Tickets,
+    pub(crate) tables: Tables,
+    pub(crate) looks: Looks,
+    pub(crate) feeds: Arc<Feeds>,
+    pub(crate) list_cursors: Cursors,
+    pub(crate) search_cursors: Cursors,
+    pub(crate) typesetter: Typesetter,
 }
 
-/// What documents need.
-#[derive(Debug, Clone)]
-struct Documents {
-    auth: Authenticator,
-    tables: Tables,
-    typesetter: Typesetter,
-    looks: Looks,
-}
-
-/// What lists need.
-#[derive(Debug, Clone)]
-struct Lists {
-    auth: Authenticator,
-    tables: Tables,
-    cursors: Cursors,
-    looks: Looks,
-}
-
-/// What a feed needs.
-#[derive(Debug, Clone)]
-struct Live {
-    tickets: Tickets,
-    feeds: Arc<Feeds>,
-}
-
-impl FromRef<Snapshots> for Authenticator {
-    fn from_ref(state: &Snapshots) -> Self {
-        state.auth.clone()
+impl FromRef<Edge> for Authenticator {
+    fn from_ref(edge: &Edge) -> Self {
+        edge.tickets.auth.clone()
     }
 }
 
-impl FromRef<Documents> for Authenticator {
-    fn from_ref(state: &Documents) -> Self {
-        state.auth.clone()
-    }
-}
-
-impl FromRef<Lists> for Authenticator {
-    fn from_ref(state: &Lists) -> Self {
-        state.auth.clone()
-    }
-}
-
-impl FromRef<Live> for Authenticator {
-    fn from_ref(state: &Live) -> Self {
-        state.tickets.auth.clone()
-    }
-}
-
-impl FromRef<Live> for Tickets {
-    fn from_ref(state: &Live) -> Self {
-        state.tickets.clone()
+impl FromRef<Edge> for Tickets {
+    fn from_ref(edge: &Edge) -> Self {
+        edge.tickets.clone()
     }
 }
 
 /// Every endpoint of the read edge.
-pub(crate) fn routes(
-    auth: &Authenticator,
-    tables: Tables,
-    feeds: Feeds,
-    cursors: Cursors,
-    looks: Looks,
-    claims: Claims,
-    typesetter: Typesetter,
-) -> OpenApiRouter {
-    let lists = Lists { auth: auth.clone(), tables: tables.clone(), cursors, looks: looks.clone() };
-    let documents =
-        Documents { auth: auth.clone(), tables: tables.clone(), typesetter, looks: looks.clone() };
-    let snapshots = Snapshots { auth: auth.clone(), tables, looks };
-    let tickets = Tickets { auth: auth.clone(), claims };
-    let live = Live { tickets: tickets.clone(), feeds: Arc::new(feeds) };
+pub(crate) fn routes(edge: Edge) -> OpenApiRouter {
     OpenApiRouter::new()
-        .merge(OpenApiRouter::new().routes(routes!(list)).with_state(lists))
-        .merge(
-            OpenApiRouter::new().routes(routes!(conversation)).routes(routes!(status)).with_state(snapshots),
-        )
-        .merge(OpenApiRouter::new().routes(routes!(export)).with_state(documents))
-        .merge(OpenApiRouter::new().routes(routes!(stream)).with_state(live))
-        .merge(OpenApiRouter::new().routes(routes!(tickets::stream_ticket)).with_state(tickets))
+        .routes(routes!(list))
+        .routes(routes!(search))
+        .routes(routes!(conversation))
+        .routes(routes!(status))
+        .routes(routes!(export))
+        .routes(routes!(stream))
+        .routes(routes!(tickets::stream_ticket))
+        .with_state(edge)
 }
 
 #[derive(Serialize, ToSchema)]
@@ -162,7 +110,7 @@ struct Snapshot {
     ),
 )]
 async fn conversation(
-    State(state): State<Snapshots>,
+    State(edge): State<Edge>,
     AnyCaller(identity): AnyCaller,
     trail: Trail,
     Named(id): Named,
@@ -170,11 +118,11 @@ async fn conversation(
 ) -> Result<Json<Snapshot>, Problem> {
     let subject = Subject::conversation(&id);
     let deadline = Instant::now() + READ_WAIT;
-    let mut reading = state.tables.open_at(&identity, subject.token(), may_read, after, deadline).await?;
+    let mut reading = edge.tables.open_at(&identity, subject.token(), may_read, after, deadline).await?;
     let conversation = reading.conversation().await?;
     drop(reading);
     let look = trail.look(&identity, What::Snapshot);
-    state.looks.record(look.map(|look| look.of(&id, range(&conversation.messages)))).await?;
+    edge.looks.record(look.map(|look| look.of(&id, range(&conversation.messages)))).await?;
     Ok(Json(Snapshot { success: true, conversation }))
 }
 
@@ -205,7 +153,7 @@ async fn conversation(
     ),
 )]
 async fn export(
-    State(state): State<Documents>,
+    State(edge): State<Edge>,
     AnyCaller(identity): AnyCaller,
     trail: Trail,
     Named(id): Named,
@@ -214,13 +162,13 @@ async fn export(
     let (after, format) = parameters.parse()?;
     let subject = Subject::conversation(&id);
     let deadline = Instant::now() + READ_WAIT;
-    let mut reading = state.tables.open_at(&identity, subject.token(), may_read, after, deadline).await?;
+    let mut reading = edge.tables.open_at(&identity, subject.token(), may_read, after, deadline).await?;
     let document = reading.document().await?;
     // Others need the connection while this is written.
     drop(reading);
     let look = trail.look(&identity, What::Export);
-    state.looks.record(look.map(|look| look.of(&id, range(&document.conversation.messages)))).await?;
-    document.write(format, &state.typesetter).await
+    edge.looks.record(look.map(|look| look.of(&id, range(&document.conversation.messages)))).await?;
+    document.write(format, &edge.typesetter).await
 }
 
 /// Status of a conversation
@@ -237,7 +185,7 @@ async fn export(
     responses((status = 200, description = "Its status.", body = StatusDetail), ReadProblems),
 )]
 async fn status(
-    State(state): State<Snapshots>,
+    State(edge): State<Edge>,
     AnyCaller(identity): AnyCaller,
     trail: Trail,
     Named(id): Named,
@@ -247,12 +195,12 @@ async fn status(
     let subject = Subject::conversation(&id);
     let deadline = Instant::now() + READ_WAIT;
     let mut reading =
-        state.tables.open_at(&identity, subject.token(), may_ask_status, after, deadline).await?;
+        edge.tables.open_at(&identity, subject.token(), may_ask_status, after, deadline).await?;
     let status = reading.status(parts).await?;
     let read_to = reading.position();
     drop(reading);
     let look = trail.look(&identity, What::Status);
-    state.looks.record(look.map(|look| look.of(&id, Some((1, read_to))))).await?;
+    edge.looks.record(look.map(|look| look.of(&id, Some((1, read_to))))).await?;
     Ok(Json(status))
 }
 
@@ -275,19 +223,57 @@ async fn status(
     responses((status = 200, description = "A page of them.", body = ConversationList), ListProblems),
 )]
 async fn list(
-    State(state): State<Lists>,
+    State(edge): State<Edge>,
     AnyCaller(identity): AnyCaller,
     trail: Trail,
     Queried(parameters): Queried<ListParameters>,
 ) -> Result<Json<ConversationList>, Problem> {
-    let wanted = parameters.parse(&state.cursors, &identity)?;
+    let wanted = parameters.parse(&edge.list_cursors, &identity)?;
     let deadline = Instant::now() + READ_WAIT;
-    let mut listing = state.tables.list_at(&identity, may_list, wanted.after, deadline).await?;
-    let page = listing.page(&wanted, |cursor| state.cursors.seal(&identity, cursor)).await?;
+    let mut listing = edge.tables.list_at(&identity, may_list, wanted.after, deadline).await?;
+    let page = listing.page(&wanted, |cursor| edge.list_cursors.seal(&identity, cursor)).await?;
     drop(listing);
     let look = trail.look(&identity, What::List);
     let look = look.map(|look| look.with("asked", wanted.asked()).with("count", page.conversations.len()));
-    state.looks.record(look).await?;
+    edge.looks.record(look).await?;
+    Ok(Json(page))
+}
+
+/// Search in messages
+///
+/// All words must be there, in any order, script, case and width; Latin, Greek, Hebrew and Arabic letters with or without
+/// their marks. `"a phrase"` must be there as it is, `begin*` may go on, `-not` must not be there. A newer version of a
+/// message replaces the one before. Nobody finds what they may not read.
+#[utoipa::path(
+    get, path = "/api/v1/search", tag = tags::READERS,
+    security(("participant" = []), ("admin" = []), ("researcher" = []), ("service" = [])),
+    params(
+        ("q" = String, Query, description = "What to look for, at most 500 characters and 64 words.", example = "help"),
+        ("conversation_id" = Option<String>, Query, description = "Only in this conversation."),
+        ("role" = Option<String>, Query, description = "Only what `user` or `assistant` said."),
+        ("from" = Option<String>, Query, description = "Only what was said at this time or later, in RFC 3339."),
+        ("to" = Option<String>, Query, description = "Only what was said before this time, in RFC 3339."),
+        ("limit" = Option<u64>, Query, description = "From 1 to 100; 20 when it is left out."),
+        ("cursor" = Option<String>, Query, description = "That of the page before, with the same search."),
+        ("after" = Option<u64>, Query, description = "The sequence of a write: the answer finds it, or is 503 in 2 s."),
+    ),
+    responses((status = 200, description = "A page of what was found.", body = SearchResults), ReadProblems),
+)]
+async fn search(
+    State(edge): State<Edge>,
+    AnyCaller(identity): AnyCaller,
+    trail: Trail,
+    Queried(parameters): Queried<SearchParameters>,
+) -> Result<Json<SearchResults>, Problem> {
+    let wanted = parameters.parse(&edge.search_cursors, &identity)?;
+    let deadline = Instant::now() + READ_WAIT;
+    let (token, after) = (wanted.token(), wanted.after);
+    let mut searching = edge.tables.search_at(&identity, token, may_read, after, deadline).await?;
+    let page = searching.page(&wanted, |cursor| cursor.seal(&edge.search_cursors, &identity)).await?;
+    drop(searching);
+    let look = trail.look(&identity, What::Search);
+    let look = look.map(|look| look.with("asked", wanted.asked()).with("shown", page.shown()));
+    edge.looks.record(look).await?;
     Ok(Json(page))
 }
 
@@ -327,7 +313,7 @@ async fn list(
     ),
 )]
 async fn stream(
-    State(state): State<Live>,
+    State(edge): State<Edge>,
     Watcher(identity): Watcher,
     trail: Trail,
     Named(conversation): Named,
@@ -340,7 +326,7 @@ async fn stream(
         headers.get("last-event-id").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let last_id = header.or(last_event_id).filter(|id| !id.is_empty());
     let wish = Wish { identity, conversation, last_id, after, trail };
-    let feed = state.feeds.join(wish, may_read).await?;
+    let feed = edge.feeds.join(wish, may_read).await?;
     Ok(sse::answer(handover.lend(feed)))
 }
 

@@ -23,6 +23,8 @@ pub(crate) use checkpoint::Checkpoint;
 pub(crate) struct Tables {
     pool: PgPool,
     checkpoint: Checkpoint,
+    /// How far the tables are searched, which is never further than they are.
+    pub(crate) searched: Checkpoint,
 }
 
 /// Why nothing was read.
@@ -120,12 +122,16 @@ impl Tables {
                 Box::pin(async move { connection.execute("SET ROLE turnlog_reader").await.map(drop) })
             })
             .connect_lazy_with(options);
-        Ok(Self { pool, checkpoint: Checkpoint::new(epoch) })
+        Ok(Self {
+            pool,
+            checkpoint: Checkpoint::new(epoch, "read"),
+            searched: Checkpoint::new(epoch, "search"),
+        })
     }
 
     /// Asks how far the projection is while somebody waits for it, for ever.
     pub(crate) async fn poll_checkpoint(self) {
-        self.checkpoint.poll(&self.pool).await;
+        tokio::join!(self.checkpoint.poll(&self.pool), self.searched.poll(&self.pool));
     }
 
     /// Whether the database answers.
@@ -150,7 +156,7 @@ impl Tables {
         at_least: u64,
         deadline: Instant,
     ) -> Result<Reading, ReadError> {
-        self.at(at_least, deadline, || self.open(identity, token, rule)).await?
+        self.checkpoint.at(at_least, deadline, || self.open(identity, token, rule)).await?
     }
 
     /// Opens what a caller may list, once the tables have come to `at_least`.
@@ -165,31 +171,15 @@ impl Tables {
         deadline: Instant,
     ) -> Result<Listing, ReadError> {
         let scope = rule(identity)?;
-        let transaction = self.at(at_least, deadline, || self.open_list(identity)).await?;
+        let transaction = self.checkpoint.at(at_least, deadline, || self.open_list(identity)).await?;
         Ok(Listing { transaction, scope })
     }
 
-    /// What `open` answers beside a position of at least this.
-    async fn at<R, F: Future<Output = Result<(R, u64), ReadError>>>(
-        &self,
-        at_least: u64,
-        deadline: Instant,
-        open: impl Fn() -> F,
-    ) -> Result<R, ReadError> {
-        loop {
-            self.checkpoint.wait(at_least, deadline).await?;
-            let opening = tokio::time::timeout_at(deadline, open());
-            let (opened, position) = opening.await.unwrap_or(Err(sqlx::Error::PoolTimedOut.into()))?;
-            // A database that crashed may have come back a little before where it was: its checkpoint with
-            // its rows.
-            if position >= at_least {
-                return Ok(opened);
-            }
-        }
-    }
-
     /// One transaction under the caller's name, so that all it reads is of one moment.
-    async fn begin(&self, identity: &Identity) -> Result<Transaction<'static, Postgres>, ReadError> {
+    pub(crate) async fn begin(
+        &self,
+        identity: &Identity,
+    ) -> Result<Transaction<'static, Postgres>, ReadError> {
         let mut transaction = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let (role, participant, company, admin) = session_of(identity);
         sqlx::query!(
@@ -225,7 +215,7 @@ impl Tables {
 
     /// Opens a conversation for a caller. Beside the reading, or the reason why there is none, stands the position
     /// that it is true at.
-    async fn open(
+    pub(crate) async fn open(
         &self,
         identity: &Identity,
         token: &str,

@@ -23,6 +23,7 @@ mod openapi;
 mod proxies;
 mod reconcile;
 mod retries;
+mod search;
 mod seeds;
 mod session;
 mod standing;

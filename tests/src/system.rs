@@ -249,10 +249,11 @@ async fn for_condition(tables: &mut PgConnection, wanted: i64) {
     let cell = tokio::sync::Mutex::new(tables);
     eventually("the read tables reach the sequence", || async {
         let mut tables = cell.lock().await;
-        let reached: i64 = sqlx::query_scalar("SELECT last_sequence FROM turnlog.checkpoint")
-            .fetch_one(&mut **tables)
-            .await
-            .ok()?;
+        let reached: i64 =
+            sqlx::query_scalar("SELECT last_sequence FROM turnlog.checkpoint WHERE name = 'read'")
+                .fetch_one(&mut **tables)
+                .await
+                .ok()?;
         (reached >= wanted).then_some(())
     })
     .await;

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{
-    FeedRow, FeedRun, Latency, ListRow, LoadRow, LoadRun, MemoryRow, ProjectRow, Report, Section, median,
+    FeedRow, FeedRun, Latency, ListRow, LoadRow, LoadRun, MemoryRow, ProjectRow, Report, SearchRow, Section,
+    median,
 };
 
 /// One of the latencies of a run.
@@ -23,6 +24,7 @@ pub fn render(report: &Report) -> String {
     section(&mut text, "Messages/s projected", report.project.as_ref(), project_table);
     section(&mut text, "Post to feed", report.feed.as_ref(), feed_table);
     section(&mut text, "Pages of a list", report.list.as_ref(), list_table);
+    section(&mut text, "Searches", report.search.as_ref(), search_table);
     section(&mut text, "Acknowledged webhooks/s", report.webhooks.as_ref(), load_table);
     section(&mut text, "Memory while large webhooks arrive", report.webhook_memory.as_ref(), memory_table);
     feeds::render(&mut text, &report.feeds);
@@ -136,6 +138,17 @@ fn list_table(rows: &[ListRow]) -> String {
         let (conversations, page) = (thousands(row.conversations as f64), thousands(row.page as f64));
         let _infallible =
             writeln!(text, "| {} | {conversations} | {page} | {} | {quantiles} |", row.list, row.how);
+    }
+    text
+}
+
+fn search_table(rows: &[SearchRow]) -> String {
+    let mut text =
+        String::from("| search | hits on the page | p50 ms | p99 ms | max ms |\n|---|---:|---:|---:|---:|\n");
+    for row in rows {
+        let of = |value: fn(Latency) -> f64| quantile(row.runs.iter().copied(), value);
+        let quantiles = [of(|l| l.p50_ms), of(|l| l.p99_ms), of(|l| l.max_ms)].join(" | ");
+        let _infallible = writeln!(text, "| {} | {} | {quantiles} |", row.search, row.hits);
     }
     text
 }

@@ -178,7 +178,7 @@ pub(super) async fn recordings(
 
 /// Gives a conversation, and everything that was told of it before, to its participant.
 pub(super) async fn claim(connection: &mut PgConnection, row: &ClaimRow<'_>) -> Result<(), sqlx::Error> {
-    let ClaimRow { conversation, participant_id } = row;
+    let ClaimRow { sequence, conversation, participant_id } = row;
     sqlx::query!(
         "WITH of_messages AS (
              UPDATE messages SET participant_id = $2 WHERE conversation = $1 AND participant_id IS NULL),
@@ -188,9 +188,11 @@ pub(super) async fn claim(connection: &mut PgConnection, row: &ClaimRow<'_>) -> 
              UPDATE reports SET participant_id = $2 WHERE conversation = $1 AND participant_id IS NULL),
          of_recordings AS (
              UPDATE recordings SET participant_id = $2 WHERE conversation = $1 AND participant_id IS NULL)
-         UPDATE conversations SET participant_id = $2 WHERE token = $1 AND participant_id IS NULL",
+         UPDATE conversations SET participant_id = coalesce(participant_id, $2), claim_sequence = $3
+         WHERE token = $1",
         conversation,
-        participant_id
+        participant_id,
+        sequence
     )
     .execute(connection)
     .await?;

@@ -63,26 +63,40 @@ impl Cursor {
 impl Cursors {
     /// For the log of this epoch: in another one sequences mean something else.
     pub(crate) fn new(secret: &Secret, epoch: &str) -> Self {
+        Self::with(PURPOSE, secret, epoch)
+    }
+
+    /// The same for another use, whose cursors are none here.
+    pub(crate) fn with(purpose: &[u8], secret: &Secret, epoch: &str) -> Self {
         let keyed = Hmac::new_from_slice(secret.expose().as_bytes());
         let mut keyed: Hmac<Sha256> = keyed.expect("HMAC takes keys of any length");
-        put(&mut keyed, PURPOSE);
+        put(&mut keyed, purpose);
         put(&mut keyed, epoch.as_bytes());
         Self(keyed)
     }
 
     /// The text of a cursor, good for this caller alone.
     pub(crate) fn seal(&self, caller: &Identity, cursor: &Cursor) -> String {
-        let plain = cursor.plain();
-        let seal = self.mac(caller, &plain).finalize().into_bytes();
-        URL_SAFE_NO_PAD.encode([&plain[..], &seal[..SEAL]].concat())
+        self.seal_plain(caller, &cursor.plain())
+    }
+
+    /// The same of what another use has in it.
+    pub(crate) fn seal_plain(&self, caller: &Identity, plain: &[u8]) -> String {
+        let seal = self.mac(caller, plain).finalize().into_bytes();
+        URL_SAFE_NO_PAD.encode([plain, &seal[..SEAL]].concat())
     }
 
     /// The cursor of a text; `None` where we did not make it for this caller.
     pub(crate) fn open(&self, caller: &Identity, text: &str) -> Option<Cursor> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() == PLAIN + SEAL)?;
-        let (plain, seal) = bytes.split_at(PLAIN);
+        self.open_plain(caller, text).as_ref().and_then(|plain: &[u8; PLAIN]| Cursor::of_plain(plain))
+    }
+
+    /// What [`Self::seal_plain`] put in, if it was as long as this.
+    pub(crate) fn open_plain<const N: usize>(&self, caller: &Identity, text: &str) -> Option<[u8; N]> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() == N + SEAL)?;
+        let (plain, seal) = bytes.split_at(N);
         self.mac(caller, plain).verify_truncated_left(seal).ok()?;
-        Cursor::of_plain(plain)
+        plain.try_into().ok()
     }
 
     fn mac(&self, caller: &Identity, plain: &[u8]) -> Hmac<Sha256> {

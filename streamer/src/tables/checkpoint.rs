@@ -11,6 +11,7 @@ use crate::limits::{CHECKPOINT_PAUSE, CHECKPOINT_POLL};
 #[derive(Debug, Clone)]
 pub(crate) struct Checkpoint {
     epoch: String,
+    name: &'static str,
     position: watch::Sender<u64>,
     waiters: watch::Sender<usize>,
 }
@@ -25,9 +26,14 @@ impl Drop for Waiting<'_> {
 }
 
 impl Checkpoint {
-    /// Of the tables that this log is folded into.
-    pub(crate) fn new(epoch: &str) -> Self {
-        Self { epoch: epoch.to_owned(), position: watch::Sender::new(0), waiters: watch::Sender::new(0) }
+    /// Of the tables that this log is folded into, or of what is searched of them.
+    pub(crate) fn new(epoch: &str, name: &'static str) -> Self {
+        Self {
+            epoch: epoch.to_owned(),
+            name,
+            position: watch::Sender::new(0),
+            waiters: watch::Sender::new(0),
+        }
     }
 
     /// Takes note of a checkpoint that was read, and answers the position it stands for: none of ours, where
@@ -56,6 +62,25 @@ impl Checkpoint {
         }
     }
 
+    /// What `open` answers beside a position of at least this.
+    pub(crate) async fn at<R, F: Future<Output = Result<(R, u64), ReadError>>>(
+        &self,
+        at_least: u64,
+        deadline: Instant,
+        open: impl Fn() -> F,
+    ) -> Result<R, ReadError> {
+        loop {
+            self.wait(at_least, deadline).await?;
+            let opening = tokio::time::timeout_at(deadline, open());
+            let (opened, position) = opening.await.unwrap_or(Err(sqlx::Error::PoolTimedOut.into()))?;
+            // A database that crashed may have come back a little before where it was: its checkpoint with
+            // its rows.
+            if position >= at_least {
+                return Ok(opened);
+            }
+        }
+    }
+
     /// Asks while somebody waits, for ever.
     pub(crate) async fn poll(&self, pool: &PgPool) {
         let mut waiters = self.waiters.subscribe();
@@ -63,7 +88,8 @@ impl Checkpoint {
         while waiters.wait_for(|waiters| *waiters > 0).await.is_ok() {
             let asked = sqlx::query!(
                 r#"SELECT epoch AS "epoch!", last_sequence AS "last_sequence!"
-                   FROM turnlog.checkpoint WHERE name = 'read'"#
+                   FROM turnlog.checkpoint WHERE name = $1"#,
+                self.name
             )
             .fetch_one(pool)
             .await;
@@ -93,7 +119,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_goes_on_when_the_tables_are_there_and_not_before() {
-        let checkpoint = Checkpoint::new("e");
+        let checkpoint = Checkpoint::new("e", "read");
         assert!(checkpoint.wait(0, soon()).await.is_ok());
         assert!(matches!(checkpoint.wait(5, soon()).await, Err(ReadError::Behind)));
         let waiting = checkpoint.clone();
@@ -109,7 +135,7 @@ mod tests {
 
     #[test]
     fn tables_of_another_log_stand_at_its_beginning() {
-        let checkpoint = Checkpoint::new("e");
+        let checkpoint = Checkpoint::new("e", "read");
         assert_eq!(checkpoint.seen("e", 7), 7);
         assert_eq!(checkpoint.seen("x", 9), 0);
         assert_eq!(checkpoint.seen("", 0), 0);

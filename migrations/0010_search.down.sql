@@ -1,0 +1,11 @@
+DROP FUNCTION turnlog.search(tsquery, boolean, text, text, timestamptz, timestamptz, bigint, integer);
+DROP FUNCTION turnlog.search_scope(text[]);
+DROP FUNCTION turnlog.own_calls();
+DROP VIEW turnlog.message_search;
+DROP VIEW turnlog.search_blocks;
+DROP TABLE read_v1.message_search;
+DROP TABLE read_v1.search_blocks;
+DROP INDEX read_v1.messages_versions;
+DROP INDEX read_v1.conversations_claimed;
+ALTER TABLE read_v1.conversations DROP COLUMN claim_sequence;
+DELETE FROM read_v1.checkpoint WHERE name = 'search';
