@@ -47,12 +47,16 @@ impl Feed {
 
     /// The next event that is no heartbeat; `None` when the server ended the feed.
     pub async fn next(&mut self) -> Option<Frame> {
-        loop {
-            let frame = tokio::time::timeout(crate::PATIENCE, self.any()).await.expect("no frame came");
-            if frame.as_ref().is_none_or(|frame| frame.event != "heartbeat") {
-                return frame;
+        let telling = async {
+            loop {
+                let frame = self.any().await;
+                if frame.as_ref().is_none_or(|frame| frame.event != "heartbeat") {
+                    return frame;
+                }
             }
-        }
+        };
+        // Heartbeats are no answer, however many come.
+        tokio::time::timeout(crate::PATIENCE, telling).await.expect("no frame came")
     }
 
     /// The next event of this name; others before it are a failure.
