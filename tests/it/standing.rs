@@ -145,6 +145,27 @@ async fn large_frames_that_a_socket_takes_in_parts_arrive_whole() {
     assert!(feed.expect("new_messages").await.contains("\"last\""));
 }
 
+/// The opening has to be on the wire before the socket is taken out of the server that writes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_opening_larger_than_sockets_hold_arrives_whole_however_late_it_is_read() {
+    let system = System::start().await;
+    let caller = caller(&system).await;
+    let content = "x".repeat(60_000);
+    for batch in 0..6 {
+        let id = |n: u32| ids("conv_1", &format!("b{batch}_{n}"));
+        let messages: Vec<_> = (0..20).map(|n| message("RID001", &content, id(n))).collect();
+        let reply = caller.post("/api/v1/chat/messages", &json!({"messages": messages})).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+    }
+    let mut late = Raw::feed(&system, &caller, "HTTP/1.1", "conv_1").await;
+    let mut other = caller.feed("conv_1", None).await;
+    other.expect("initial").await;
+    say(&caller, "after", "hello").await;
+    other.expect("new_messages").await;
+    assert!(late.expect("initial").await.len() > 120 * content.len());
+    assert!(late.next().await.unwrap().contains("\"after\""));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_does_not_read_is_told_so_and_the_others_see_everything() {
     let system = System::start().await;

@@ -85,3 +85,65 @@ async fn exchange(
     let socket = connection.into_parts()?.io.into_inner();
     Some((taken, handover.line(socket)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Context;
+
+    use axum::Extension;
+    use axum::response::Response;
+    use bytes::Bytes;
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpSocket;
+
+    use super::super::{Framing, Handover};
+    use super::*;
+
+    const OPENING: usize = 300_000;
+
+    /// Says one thing, and says on the bare socket that it stands there.
+    struct Greeting(Option<Bytes>);
+
+    impl Endless for Greeting {
+        fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Bytes>> {
+            self.0.take().map_or(Poll::Pending, |bytes| Poll::Ready(Some(bytes)))
+        }
+
+        fn go_on(self: Box<Self>, mut line: Line) -> BoxFuture<'static, ()> {
+            async move {
+                assert_eq!(line.framing, Framing::Chunked);
+                line.socket.write_all(b"8\r\nstanding\r\n0\r\n\r\n").await.unwrap();
+            }
+            .boxed()
+        }
+    }
+
+    async fn greet(Extension(handover): Extension<Handover>) -> Response {
+        Response::new(handover.lend(Greeting(Some(vec![b'x'; OPENING].into()))))
+    }
+
+    /// The server holds what the socket does not take at once, and must not be left before it has sent it.
+    #[tokio::test]
+    async fn a_socket_is_handed_over_only_when_all_that_was_said_is_in_it() {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(4096).unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let listener = socket.listen(8).unwrap();
+        let address = listener.local_addr().unwrap();
+        let stopping = CancellationToken::new();
+        let app = Router::new().fallback(greet);
+        let serving = tokio::spawn(serve(listener, app, stopping.clone()));
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut client = socket.connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).await.unwrap();
+        let body = format!("{OPENING:X}\r\n{}\r\n8\r\nstanding\r\n0\r\n\r\n", "x".repeat(OPENING));
+        assert!(all.ends_with(body.as_bytes()), "{} bytes came", all.len());
+        stopping.cancel();
+        serving.await.unwrap();
+    }
+}
