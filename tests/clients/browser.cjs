@@ -4,7 +4,7 @@ const { chromium } = require("playwright-core");
 const readline = require("node:readline");
 const timers = require("node:timers/promises");
 
-const PATIENCE = { timeout: 30_000 };
+const PATIENCE = { timeout: 20_000 };
 
 const commands = {
   open: ({ open }, page) => page.goto(open, PATIENCE).then(() => null),

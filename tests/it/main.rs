@@ -4,6 +4,7 @@
 mod access;
 mod audit;
 mod bad_input;
+mod browser;
 mod calls;
 mod clients;
 mod console;
