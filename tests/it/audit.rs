@@ -9,6 +9,7 @@ use shared::auth::Who;
 use shared::log::Log;
 use tests::{Client, Nats, Parts, System, database, eventually};
 
+use crate::calls::{admin, with_call};
 use crate::{ids, message, person};
 
 const SNAPSHOT: &str = "/api/conversation/conv_1";
@@ -74,6 +75,35 @@ async fn every_look_of_others_is_recorded_with_what_it_showed() {
     let asked = list.more["asked"].as_object().unwrap();
     assert_eq!((&asked["status"], &asked["limit"]), (&json!("active"), &json!(5)));
     assert!(asked["email_id"].as_str().is_some_and(|hash| hash.len() == 24), "{asked:?}");
+}
+
+#[tokio::test]
+async fn every_look_of_an_admin_is_recorded_with_its_range() {
+    let system = with_call().await;
+    let call = "conv_919325590143_20251003_115804";
+    let asha = admin(&system, "admin_1", "acme");
+    let snapshot = asha.get(&format!("/api/conversation/{call}")).await;
+    let shown = snapshot.body["conversation"]["messages"][0]["sequence"].as_u64().unwrap();
+    assert_eq!(asha.get(&format!("/api/conversation/{call}/export?format=pdf")).await.status, 200);
+    let found = asha.get(&format!("/api/v1/search?q=falling&after={shown}")).await;
+    assert_eq!(found.body["hits"][0]["conversation_id"], call, "{}", found.text);
+    let mut feed = asha.feed(call, None).await;
+    feed.expect("initial").await;
+    // One of another company sees nothing, and what was not shown is no look.
+    admin(&system, "admin_3", "other").get(&format!("/api/conversation/{call}")).await.assert_problem(403);
+    let all = looks(&system.parts).await;
+    let kinds: Vec<_> = all.iter().map(|look| look.what).collect();
+    assert_eq!(kinds, [What::Snapshot, What::Export, What::Search, What::FeedOpened]);
+    for look in &all {
+        assert_eq!((look.who.role.as_str(), look.who.id.as_deref()), ("admin", Some("admin_1")));
+    }
+    for look in [&all[0], &all[1], &all[3]] {
+        assert_eq!(look.conversation_id.as_deref(), Some(call));
+        assert_eq!((look.from_sequence, look.to_sequence), (Some(shown), Some(shown)));
+    }
+    let search = &all[2].more;
+    assert_eq!(search["shown"], json!([{"conversation_id": call, "sequence": shown}]));
+    assert!(!search["asked"].to_string().contains("falling"), "{search:?}");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tests::{API_KEY, System, python, run_python};
 use tokio::process::Command;
 
+use crate::calls::{admin, with_call};
 use crate::contracts::assert_golden;
 use crate::{ids, message};
 
@@ -83,6 +84,13 @@ async fn whatever_a_participant_sends_is_answered_as_documented() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_a_service_sends_is_answered_as_documented() {
     probe(&with_conversations().await, Some(API_KEY)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_an_admin_sends_is_answered_as_documented() {
+    let system = with_call().await;
+    let asha = admin(&system, "admin_1", "acme");
+    probe(&system, Some(asha.token())).await;
 }
 
 #[tokio::test]
