@@ -4,6 +4,7 @@ mod bodies;
 pub(crate) mod browsers;
 pub(crate) mod calls;
 pub(crate) mod directory;
+pub(crate) mod media;
 pub(crate) mod messages;
 pub(crate) mod participants;
 pub(crate) mod sessions;

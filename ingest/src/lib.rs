@@ -7,6 +7,7 @@ pub mod committer;
 pub mod decide;
 mod endpoints;
 mod limiter;
+mod media;
 mod passwords;
 pub mod reconcile;
 mod router;
@@ -30,6 +31,7 @@ use tokio::task::JoinHandle;
 
 use committer::Committer;
 use limiter::LoginLimiter;
+use media::Media;
 use passwords::AccessCodes;
 use reconcile::{Desk, Reconciler};
 use vendor::Vendor;
@@ -56,6 +58,7 @@ pub(crate) struct Parts {
     signers: Signers,
     sources: Sources,
     spool: Spool,
+    media: Media,
     reader: Reader,
 }
 
@@ -99,6 +102,7 @@ pub async fn start(
     let signers = Signers::new(&settings.webhooks.conversation_secrets);
     let desk = Desk::new(log.clone(), committer.clone(), objects.clone(), &settings.webhooks);
     let beside = Beside::start(desk, vendor, &settings, &lifecycle);
+    let spool = Spool::new(&settings.webhooks);
     let app = App(Arc::new(Parts {
         authenticator: Authenticator::new(&settings.auth, revocations.clone()),
         logins: LoginLimiter::new(&settings),
@@ -106,7 +110,8 @@ pub async fn start(
         conversation_webhooks: Limiter::new(settings.webhooks_per_address),
         signers: signers.ok_or("WEBHOOK_SECRET must be base64, with or without whsec_ before it")?,
         sources: Sources::new(committer.clone()),
-        spool: Spool::new(&settings.webhooks),
+        media: Media::new(spool.for_bodies_of(settings.max_media_bytes), objects.clone()),
+        spool,
         reader: Reader::new(objects.clone()),
         log: log.clone(),
         committer,

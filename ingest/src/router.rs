@@ -5,7 +5,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::App;
-use crate::endpoints::{browsers, calls, directory, messages, participants, sessions, webhooks};
+use crate::endpoints::{browsers, calls, directory, media, messages, participants, sessions, webhooks};
 
 pub(crate) fn routes(app: App) -> OpenApiRouter {
     OpenApiRouter::new()
@@ -21,6 +21,7 @@ pub(crate) fn routes(app: App) -> OpenApiRouter {
         .routes(routes!(webhooks::conversation_webhook))
         .routes(routes!(directory::register_worker, directory::remove_worker))
         .routes(routes!(directory::register_admin, directory::remove_admin))
+        .routes(routes!(media::upload))
         .routes(routes!(calls::open))
         .routes(routes!(calls::save_turn))
         .routes(routes!(calls::take_over))

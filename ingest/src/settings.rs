@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use shared::config::{AuthSettings, Env, NatsSettings};
 use shared::limits::{
-    DEFAULT_CONTENT_BYTES, DEFAULT_LOGINS_PER_ADDRESS, DEFAULT_LOGINS_PER_ID, DEFAULT_WEBHOOKS_PER_ADDRESS,
+    DEFAULT_CONTENT_BYTES, DEFAULT_LOGINS_PER_ADDRESS, DEFAULT_LOGINS_PER_ID, DEFAULT_MEDIA_BYTES,
+    DEFAULT_WEBHOOKS_PER_ADDRESS, MAX_OBJECT_BYTES,
 };
 
 use crate::reconcile::ReconcileSettings;
@@ -47,6 +48,8 @@ pub struct IngestSettings {
     pub max_content_bytes: usize,
     /// Bytes of one request body.
     pub max_body_bytes: usize,
+    /// Bytes of one upload.
+    pub max_media_bytes: usize,
     /// The vendor's API; `None` where there is no key to it.
     pub vendor: Option<VendorSettings>,
     /// What others send.
@@ -72,6 +75,10 @@ impl IngestSettings {
         if !(1..=LARGEST_CONTENT).contains(&max_content_bytes) {
             env.reject("MAX_CONTENT_BYTES", &format!("must be from 1 to {LARGEST_CONTENT}"));
         }
+        let max_media_bytes = env.parse("MAX_MEDIA_BYTES", DEFAULT_MEDIA_BYTES, "a number of bytes");
+        if !(1..=MAX_OBJECT_BYTES).contains(&max_media_bytes) {
+            env.reject("MAX_MEDIA_BYTES", &format!("must be from 1 to {MAX_OBJECT_BYTES}"));
+        }
         Self {
             nats: NatsSettings::from_env(env),
             auth: AuthSettings::from_env(env),
@@ -82,6 +89,7 @@ impl IngestSettings {
             webhooks_per_address: env.per_minute("RATE_LIMIT_WEBHOOK_PER_MIN", DEFAULT_WEBHOOKS_PER_ADDRESS),
             max_content_bytes,
             max_body_bytes,
+            max_media_bytes,
             vendor: VendorSettings::from_env(env),
             webhooks: WebhookSettings::from_env(env),
             reconcile: ReconcileSettings::from_env(env),

@@ -9,18 +9,21 @@ mod fields;
 mod handover;
 mod observe;
 pub mod openapi;
+mod ranged;
 mod serve;
 mod socket;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderName, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
 use futures::future::BoxFuture;
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +43,7 @@ pub use body::{JsonObject, parse_json, read_body, read_json};
 pub use cors::AllowedOrigins;
 pub use fields::Fields;
 pub use handover::{Endless, Framing, Handover, Line};
+pub use ranged::{Content, Wanted};
 
 /// For answers that hold a credential.
 pub const NOT_STORED: (HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
@@ -184,6 +188,11 @@ pub fn layer(routes: Router, edge: &Edge) -> Router {
 /// Seconds as they stand in `Retry-After`: rounded up, at least one.
 pub fn retry_after_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())
+}
+
+/// 201 with the body.
+pub fn created(body: impl Serialize) -> Response {
+    (StatusCode::CREATED, Json(body)).into_response()
 }
 
 /// Metrics

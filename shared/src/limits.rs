@@ -34,16 +34,20 @@ pub const MAX_OBJECT_BYTES: usize = (MAX_BATCH_EVENTS - 1) * OBJECT_CHUNK_BYTES;
 /// be three quarters of it.
 pub const DEFAULT_WEBHOOK_BYTES: usize = 64 * 1024 * 1024;
 
-/// Bytes of a webhook's body that stay in memory; a longer one goes to a file. Ordinary transcripts are a tenth of it.
+/// Bytes of one upload unless `MAX_MEDIA_BYTES` says otherwise: a minute of a phone's video, half an hour of speech.
+pub const DEFAULT_MEDIA_BYTES: usize = 32 * 1024 * 1024;
+
+/// Bytes of a webhook or an upload that stay in memory; a longer one goes to a file. Ordinary transcripts are a tenth of
+/// it.
 pub const SPOOL_MEMORY_BYTES: usize = 512 * 1024;
 
-/// Webhooks that are written to files at once; further ones wait, and TCP holds their senders back.
+/// Webhooks and uploads that are written to files at once; further ones wait, and TCP holds their senders back.
 pub const MAX_SPOOL_FILES: usize = 64;
 
 /// How long one of them waits for its turn before it gets 503.
 pub const SPOOL_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Bytes a second that a webhook's body makes at least, over its whole way: whoever sends slower only holds a place.
+/// Bytes a second that such a body makes at least, over its whole way: whoever sends slower only holds a place.
 pub const MIN_SPOOL_RATE: u64 = 16 * 1024;
 
 /// Bytes of a report that is read; a larger one is kept as it came, for a version that can.
@@ -131,6 +135,7 @@ const _: () =
     assert!(TICKET_TTL.as_secs() * 2 < CLAIM_TTL.as_secs(), "no used ticket is forgotten too early");
 const _: () = assert!(OBJECT_CHUNK_BYTES + ENVELOPE_BYTES < MAX_EVENT_BYTES, "a chunk fits a message");
 const _: () = assert!(DEFAULT_WEBHOOK_BYTES < MAX_OBJECT_BYTES, "any webhook fits an object");
+const _: () = assert!(DEFAULT_MEDIA_BYTES < MAX_OBJECT_BYTES, "any upload fits an object");
 const _: () = assert!(MAX_EVENT_BYTES <= MAX_BATCH_BYTES, "every event fits a batch");
 const _: () = assert!(MAX_QUEUED_COMMANDS >= MAX_BATCH_EVENTS, "a full batch can queue");
 const _: () =

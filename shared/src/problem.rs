@@ -31,8 +31,10 @@ pub enum Kind {
     Conflict,
     /// The body or a part of it is too large.
     TooLarge,
-    /// Not `application/json`.
+    /// Of a media type that is not taken there.
     UnsupportedMediaType,
+    /// The range that was asked for lies past the end.
+    RangeNotSatisfiable,
     /// Too many requests.
     RateLimited,
     /// The body did not arrive in time.
@@ -44,7 +46,7 @@ pub enum Kind {
 }
 
 /// Every kind, for documents and tests.
-pub const KINDS: [Kind; 14] = [
+pub const KINDS: [Kind; 15] = [
     Kind::BadJson,
     Kind::BadRequest,
     Kind::InvalidFields,
@@ -55,6 +57,7 @@ pub const KINDS: [Kind; 14] = [
     Kind::Conflict,
     Kind::TooLarge,
     Kind::UnsupportedMediaType,
+    Kind::RangeNotSatisfiable,
     Kind::RateLimited,
     Kind::Timeout,
     Kind::Unavailable,
@@ -79,7 +82,10 @@ impl Kind {
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "Contradicts what is stored"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large"),
             Self::UnsupportedMediaType => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Send application/json")
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Send another media type")
+            }
+            Self::RangeNotSatisfiable => {
+                (StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range lies past the end")
             }
             Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests"),
             Self::Timeout => (StatusCode::REQUEST_TIMEOUT, "timeout", "The request did not arrive in time"),

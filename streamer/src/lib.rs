@@ -6,6 +6,7 @@ mod feed;
 mod limits;
 mod list;
 mod looks;
+mod media;
 mod query;
 mod router;
 mod search;
@@ -27,6 +28,7 @@ use shared::config::{AuthSettings, DatabaseSettings, Env, NatsSettings};
 use shared::health::Health;
 use shared::http::{AnyError, Lifecycle, Service};
 use shared::log::{Log, LogError};
+use shared::objects::Objects;
 use tokio::task::JoinSet;
 
 use document::Typesetter;
@@ -39,6 +41,7 @@ use feed::{sweep, tail};
 use limits::{DEFAULT_FEED_AGE, DEFAULT_PER_COMPANY, DEFAULT_PER_KEY, DEFAULT_PER_TOKEN};
 use list::Cursors;
 use looks::Looks;
+use media::Media;
 use router::Edge;
 use tables::Tables;
 use tickets::Tickets;
@@ -166,6 +169,7 @@ pub async fn start(
     loops.spawn(keep_feeds(hub, pace, revocations, lifecycle.clone()));
     loops.spawn(tables.clone().poll_checkpoint().map(Ok));
     loops.spawn(looks::write(Audit::new(&log), looked));
+    let objects = Box::pin(Objects::open(&settings.nats, "streamer objects")).await?;
     let fonts = settings.fonts.clone();
     // Looking through many files takes a moment, and nobody waits for it.
     drop(tokio::task::spawn_blocking(move || fonts.check()));
@@ -177,8 +181,9 @@ pub async fn start(
         list_cursors: Cursors::new(&settings.auth.jwt_secret, log.epoch()),
         search_cursors: Cursors::with(search::PURPOSE, &settings.auth.jwt_secret, log.epoch()),
         typesetter: Typesetter::new(settings.fonts),
+        media: Media::new(objects.clone()),
     });
-    let work = run(loops, log, tables, looks, lifecycle).boxed();
+    let work = run(loops, log, objects, tables, looks, lifecycle).boxed();
     Ok(Service { name: "streamer", routes, work })
 }
 
@@ -210,6 +215,7 @@ async fn keep_feeds(
 async fn run(
     mut loops: JoinSet<Result<(), LogError>>,
     log: Log,
+    objects: Objects,
     tables: Tables,
     looks: Looks,
     lifecycle: Lifecycle,
@@ -226,6 +232,7 @@ async fn run(
     };
     loops.shutdown().await;
     tables.close().await;
+    objects.close().await;
     log.close().await;
     ended
 }

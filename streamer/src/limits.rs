@@ -72,6 +72,13 @@ pub(crate) const QUEUED_LOOKS: usize = 16_384;
 /// server may take.
 pub(crate) const LOOK_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Sounds and attachments that are read at once: each takes about two chunks of an object, 1 MiB, however slow its reader
+/// is.
+pub(crate) const MEDIA_AT_ONCE: usize = 128;
+
+/// How long a further one waits before it is answered 503.
+pub(crate) const MEDIA_PATIENCE: Duration = Duration::from_secs(5);
+
 /// What a client waits before it reconnects, in milliseconds.
 pub(crate) const RETRY_MILLISECONDS: u32 = 2_000;
 

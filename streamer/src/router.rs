@@ -29,6 +29,7 @@ use crate::feed::join::{Feeds, Wish};
 use crate::feed::sse;
 use crate::list::{ConversationList, Cursors, Parameters as ListParameters};
 use crate::looks::{Looks, Trail, range};
+use crate::media::{self, Media};
 use crate::query::{self, Wrong};
 use crate::search::{Parameters as SearchParameters, SearchResults};
 use crate::status::{Parameters as StatusParameters, StatusDetail};
@@ -46,6 +47,7 @@ pub(crate) struct Edge {
     pub(crate) list_cursors: Cursors,
     pub(crate) search_cursors: Cursors,
     pub(crate) typesetter: Typesetter,
+    pub(crate) media: Media,
 }
 
 impl FromRef<Edge> for Authenticator {
@@ -68,6 +70,8 @@ pub(crate) fn routes(edge: Edge) -> OpenApiRouter {
         .routes(routes!(conversation))
         .routes(routes!(status))
         .routes(routes!(export))
+        .routes(routes!(media::audio))
+        .routes(routes!(media::attachment))
         .routes(routes!(stream))
         .routes(routes!(tickets::stream_ticket))
         .with_state(edge)
@@ -331,7 +335,7 @@ async fn stream(
 }
 
 /// The conversation that the path names. What cannot be an id names nothing.
-struct Named(ConversationId);
+pub(crate) struct Named(pub(crate) ConversationId);
 
 impl<S: Send + Sync> FromRequestParts<S> for Named {
     type Rejection = Problem;
@@ -356,8 +360,8 @@ impl<P: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Queried<P> {
 }
 
 /// What the query of a snapshot or a feed asks for.
-struct Asked {
-    after: u64,
+pub(crate) struct Asked {
+    pub(crate) after: u64,
     last_event_id: Option<String>,
 }
 

@@ -48,8 +48,8 @@ impl FromRef<Tickets> for Authenticator {
 
 /// Ticket for a feed
 ///
-/// Opens one feed, once, within 30 seconds, on any instance: `?ticket=` for clients that cannot set a header, such as
-/// `EventSource` and WebSockets in browsers. The feed ends when the credential does that the ticket was made with. A
+/// Opens one feed, or one attachment or sound, once, within 30 seconds, on any instance: `?ticket=` for clients that cannot
+/// set a header, such as `EventSource` and WebSockets in browsers. The feed ends when the credential does that the ticket was made with. A
 /// client that reconnects by itself needs a new ticket each time; browsers are better off with `POST /api/session`.
 #[utoipa::path(
     post, path = "/api/stream-tickets", tag = tags::READERS,

@@ -21,7 +21,7 @@ async fn say(caller: &Client, id: &str, content: &str) -> u64 {
 }
 
 /// Everything that was recorded.
-async fn looks(parts: &Parts) -> Vec<Look> {
+pub(crate) async fn looks(parts: &Parts) -> Vec<Look> {
     let log = Log::open(&parts.nats, "test").await.unwrap();
     let mut looks = Vec::new();
     let audit = Audit::new(&log);

@@ -228,6 +228,8 @@ async fn a_page_can_read_answers_problems_and_feeds() {
             "ratelimit-remaining",
             "ratelimit-reset",
             "retry-after",
+            "content-range",
+            "etag",
         ] {
             assert!(exposed.iter().any(|allowed| allowed == name), "{name} is not in {exposed:?}");
         }

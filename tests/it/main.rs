@@ -19,6 +19,7 @@ mod feeds;
 mod health;
 mod hostile;
 mod house;
+mod media;
 mod objects;
 mod openapi;
 mod proxies;

@@ -51,7 +51,7 @@ async fn stream(nats: &shared::config::NatsSettings) -> jetstream::stream::Strea
     context.get_stream("OBJ_turnlog-objects").await.unwrap()
 }
 
-async fn messages(nats: &shared::config::NatsSettings) -> u64 {
+pub(crate) async fn messages(nats: &shared::config::NatsSettings) -> u64 {
     stream(nats).await.cached_info().state.messages
 }
 

@@ -105,6 +105,11 @@ impl Binary {
         self.process.as_ref().is_some_and(Guarded::is_alive)
     }
 
+    /// Bytes of memory that it had at most.
+    pub fn peak_memory(&self) -> u64 {
+        self.process.as_ref().unwrap().peak_memory()
+    }
+
     /// What it logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()

@@ -55,6 +55,13 @@ impl Guarded {
         let _gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid), signal);
     }
 
+    /// Bytes of memory that the program had at most.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// Whether the program still runs.
     pub(crate) fn is_alive(&self) -> bool {
         std::fs::read_to_string(format!("/proc/{}/stat", self.pid))

@@ -50,6 +50,8 @@ pub struct Parts {
     pub webhooks_per_address: u32,
     /// Who signs webhooks, and how long and large they may be.
     pub webhooks: WebhookSettings,
+    /// Bytes of one upload.
+    pub max_media_bytes: usize,
     pub heartbeat: Duration,
     pub feed_max_age: Duration,
     pub feed_caps: FeedCaps,
@@ -82,6 +84,7 @@ impl Parts {
             logins_per_address: 100_000,
             webhooks_per_address: 100_000,
             webhooks: webhooks(),
+            max_media_bytes: limits::DEFAULT_MEDIA_BYTES,
             heartbeat,
             feed_max_age: Duration::from_secs(3600),
             feed_caps: FeedCaps::default(),
@@ -119,6 +122,7 @@ impl Parts {
             webhooks_per_address: per_minute(self.webhooks_per_address),
             max_content_bytes: limits::DEFAULT_CONTENT_BYTES,
             max_body_bytes: limits::DEFAULT_BODY_BYTES,
+            max_media_bytes: self.max_media_bytes,
             vendor: self.vendor.clone(),
             webhooks: self.webhooks.clone(),
             reconcile: self.reconcile.clone(),

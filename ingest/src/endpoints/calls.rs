@@ -76,7 +76,8 @@ struct TurnSaved {
 /// Save a turn of a call
 ///
 /// Its natural key is its `message_id`, or the `Idempotency-Key` where it has none. What comes after the end is stored
-/// and shown, marked late.
+/// and shown, marked late. An attachment names the `url` where somebody else keeps it, or the `media_id` of an upload;
+/// the size and the media type of an upload are known and need not be told.
 #[utoipa::path(
     post, path = "/api/conversation/{id}/messages", tag = tags::SERVICES, security(("service" = [])),
     params(
@@ -106,7 +107,8 @@ pub(crate) async fn save_turn(
     let key = idempotency_key(&headers)?;
     let body = read_json(request, app.settings.max_body_bytes).await?;
     let conversation_id = conversation.to_string();
-    let turn = parse_turn(body, conversation, key, app.settings.max_content_bytes, Utc::now())?;
+    let mut turn = parse_turn(body, conversation, key, app.settings.max_content_bytes, Utc::now())?;
+    app.media.describe(&mut turn.attachments).await?;
     let receipt = app.committer.submit(Command::Record(turn), origin).await?;
     let (message_id, sequence) = (receipt.first, receipt.sequence);
     Ok(stored(sequence, TurnSaved { success: true, conversation_id, message_id, sequence }))

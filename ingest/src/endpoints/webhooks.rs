@@ -265,7 +265,8 @@ impl App {
     }
 }
 
-fn announced(headers: &HeaderMap) -> Option<u64> {
+/// The length that a body says it has.
+pub(super) fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
 }
 

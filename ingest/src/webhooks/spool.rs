@@ -1,5 +1,6 @@
-//! Where a webhook's body waits while nobody knows yet whether it may be trusted: in memory as long as it is short, in
-//! an unlinked file past that. Memory is bounded for each, files are bounded in number, and both end with the body.
+//! Where a body of any length waits while nobody knows yet whether it may be trusted or kept: in memory as long as it is
+//! short, in an unlinked file past that. Memory is bounded for each, files are bounded in number, and both end with the
+//! body.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -62,7 +63,7 @@ impl From<SpoolError> for Problem {
                 Self::new(Kind::Timeout, "The body stopped arriving; send the request again.")
             }
             SpoolError::CutOff(_) => {
-                Self::new(Kind::BadJson, "The body was cut off; send the request again.")
+                Self::new(Kind::BadRequest, "The body was cut off; send the request again.")
             }
             SpoolError::Busy => {
                 Self::unavailable("Too many large bodies are arriving at once; send it again.", error)
@@ -153,6 +154,13 @@ impl Spool {
             idle: settings.body_timeout,
             patience: SPOOL_PATIENCE,
         }
+    }
+
+    /// The same place, for bodies of another kind: they share the number of files.
+    pub fn for_bodies_of(&self, limit: usize) -> Self {
+        let Self { directory, limit: _, files, idle, patience } = self;
+        let (directory, files) = (directory.clone(), Arc::clone(files));
+        Self { directory, limit: limit as u64, files, idle: *idle, patience: *patience }
     }
 
     /// Reads a body to its end and hands every part of it to `each` as it comes. `announced` is its `Content-Length`,

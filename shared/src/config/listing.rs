@@ -88,7 +88,8 @@ pub const SETTINGS: &[Setting] = &[
         "67108864",
         "bytes of one webhook as the JSON it is sent as; audio in it is a third larger than when decoded",
     ),
-    setting("SPOOL_DIR", "the system's", "directory where large webhooks wait in files while they arrive"),
+    setting("MAX_MEDIA_BYTES", "33554432", "bytes of one uploaded attachment"),
+    setting("SPOOL_DIR", "the system's", "directory where large bodies wait in files while they arrive"),
     setting("HEARTBEAT_SECONDS", "30", "seconds between heartbeats of an idle feed"),
     setting(
         "FEED_MAX_AGE_SECONDS",

@@ -74,9 +74,21 @@ fn rules() -> CorsLayer {
             name("idempotency-key"),
             name("last-event-id"),
             name("traceparent"),
+            header::RANGE,
+            header::IF_RANGE,
             REQUEST_ID,
         ])
-        .expose_headers([SEQUENCE, REQUEST_ID, RATE_LIMIT, RATE_REMAINING, RATE_RESET, header::RETRY_AFTER])
+        .expose_headers([
+            SEQUENCE,
+            REQUEST_ID,
+            RATE_LIMIT,
+            RATE_REMAINING,
+            RATE_RESET,
+            header::RETRY_AFTER,
+            header::ACCEPT_RANGES,
+            header::CONTENT_RANGE,
+            header::ETAG,
+        ])
         .max_age(MAX_AGE)
 }
 

@@ -6,8 +6,9 @@
 //! 2. Name the credentials: `security(("participant" = []), ("service" = []))`; see [`security`] for the names.
 //! 3. Name the body by a struct that derives `ToSchema`, with an example that works, and give a reply a struct that
 //!    derives `Serialize` and `ToSchema`.
-//! 4. End `responses(...)` with the problems of its kind: [`ReadProblems`], [`ListProblems`], [`WriteProblems`],
-//!    [`OpenWriteProblems`], [`CommandProblems`], [`CallWriteProblems`] or [`CallCommandProblems`]. Request ids and 500 are added to all.
+//! 4. End `responses(...)` with the problems of its kind: [`ReadProblems`], [`BytesProblems`], [`DocumentProblems`],
+//!    [`ListProblems`], [`WriteProblems`], [`OpenWriteProblems`], [`CommandProblems`], [`CallWriteProblems`] or
+//!    [`CallCommandProblems`]. Request ids and 500 are added to all.
 //! 5. Register it with `.routes(routes!(handler))`. `UPDATE_GOLDEN=1 cargo test -p tests --test it openapi` writes the
 //!    snapshot, to be read in the diff.
 
@@ -15,6 +16,7 @@ mod pages;
 mod problems;
 pub mod tags;
 
+use utoipa::ToSchema;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::schema::{Components, ComponentsBuilder, Object, ObjectBuilder, Type};
@@ -25,7 +27,7 @@ use utoipa::openapi::{Header, InfoBuilder, OpenApi, Ref, RefOr, Required};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 pub use problems::{
-    CallCommandProblems, CallWriteProblems, CommandProblems, DocumentProblems, ListProblems,
+    BytesProblems, CallCommandProblems, CallWriteProblems, CommandProblems, DocumentProblems, ListProblems,
     OpenWriteProblems, ReadProblems, WriteProblems,
 };
 
@@ -46,6 +48,11 @@ pub(super) fn with_pages(routes: OpenApiRouter) -> axum::Router {
     let json = document.to_json().expect("a document of strings and numbers serialises");
     routes.merge(pages.with_state(pages::Document(json.into())))
 }
+
+/// A body that is bytes, as documents describe one.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = String, format = Binary)]
+pub struct RawBytes(());
 
 /// The same endpoint under another path; `name` tells the two operations apart.
 pub fn alias<S: Clone>(

@@ -33,6 +33,7 @@ pub struct Object {
     first: u64,
     chunks: u64,
     chunk_bytes: u64,
+    page: u64,
 }
 
 impl Object {
@@ -40,7 +41,13 @@ impl Object {
         let (stored, first) = (found.stored(name), found.first_chunk());
         let subject = subjects::object_chunks(&found.meta.nuid);
         let chunk_bytes = (found.meta.options.max_chunk_size as u64).max(1);
-        Self { stored, client, subject, first, chunks: found.meta.chunks, chunk_bytes }
+        Self { stored, client, subject, first, chunks: found.meta.chunks, chunk_bytes, page: PAGE }
+    }
+
+    /// The same, asked for one chunk at a time: for a reader that may be slow.
+    #[must_use]
+    pub fn sparing(self) -> Self {
+        Self { page: 1, ..self }
     }
 
     /// Its bytes from `offset` on. Read from 0 to the end they are checked against its name. An error of kind
@@ -102,8 +109,8 @@ impl Reading {
     }
 
     async fn page(&mut self) -> io::Result<()> {
-        let Object { client, subject, first, chunks, .. } = &self.object;
-        let batch = PAGE.min(chunks - self.next);
+        let Object { client, subject, first, chunks, page, .. } = &self.object;
+        let batch = (*page).min(chunks - self.next);
         let inbox = client.new_inbox();
         let mut replies = client.subscribe(inbox.clone()).await.map_err(io::Error::other)?;
         let ask = serde_json::json!({"batch": batch, "seq": first + self.next, "next_by_subj": subject});

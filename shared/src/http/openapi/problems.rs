@@ -39,6 +39,11 @@ problems! {
 }
 
 problems! {
+    /// Of reading bytes, whole or in part.
+    BytesProblems: BadRequest Unauthenticated Forbidden NotFound RangeNotSatisfiable RateLimited Unavailable
+}
+
+problems! {
     /// Of reading a list.
     ListProblems: BadRequest Unauthenticated Forbidden RateLimited Unavailable
 }
@@ -125,6 +130,8 @@ fn headers(status: StatusCode) -> Vec<(&'static str, Object, &'static str)> {
         vec![("WWW-Authenticate", text(), "`Bearer`.")]
     } else if status == Kind::MethodNotAllowed.parts().0 {
         vec![("Allow", text(), "The methods that this path takes.")]
+    } else if status == Kind::RangeNotSatisfiable.parts().0 {
+        vec![("Content-Range", text(), "`bytes */N`: there are N bytes.")]
     } else if status == Kind::Unavailable.parts().0 {
         vec![retry]
     } else if status == Kind::RateLimited.parts().0 {
