@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod align;
+mod asked;
 mod call;
 pub mod command;
 pub mod committer;
@@ -25,6 +26,7 @@ use shared::health::Health;
 use shared::http::{AnyError, Lifecycle, Service};
 use shared::limiter::{Limiter, Network};
 use shared::limits::{ENVELOPE_BYTES, MAX_ID_BYTES};
+use shared::live::Channel;
 use shared::log::Log;
 use shared::objects::Objects;
 use tokio::task::JoinHandle;
@@ -51,7 +53,7 @@ pub(crate) struct Parts {
     settings: IngestSettings,
     authenticator: Authenticator,
     committer: Committer,
-    log: Log,
+    channel: Channel,
     logins: LoginLimiter,
     access_codes: AccessCodes,
     conversation_webhooks: Limiter<Network>,
@@ -100,6 +102,9 @@ pub async fn start(
     }
     let objects = Objects::open(&settings.nats, "ingest objects").await?;
     let signers = Signers::new(&settings.webhooks.conversation_secrets);
+    let channel = Channel::new(log.client().clone());
+    let asked = channel.asked().await?;
+    let answering = asked::answer(asked, channel.clone(), committer.clone());
     let desk = Desk::new(log.clone(), committer.clone(), objects.clone(), &settings.webhooks);
     let beside = Beside::start(desk, vendor, &settings, &lifecycle);
     let spool = Spool::new(&settings.webhooks);
@@ -113,7 +118,7 @@ pub async fn start(
         media: Media::new(spool.for_bodies_of(settings.max_media_bytes), objects.clone()),
         spool,
         reader: Reader::new(objects.clone()),
-        log: log.clone(),
+        channel: channel.clone(),
         committer,
         settings,
     }));
@@ -122,6 +127,7 @@ pub async fn start(
             () = committing => Err("the committer stopped".into()),
             ended = revocations.follow(revoked) => ended.map_err(AnyError::from),
             error = beside.ended() => Err(error),
+            () = answering => Err("questions of watchers come in no more".into()),
             () = lifecycle.drained.cancelled() => {
                 objects.close().await;
                 log.close().await;

@@ -44,6 +44,7 @@ pub use cors::AllowedOrigins;
 pub use fields::Fields;
 pub use handover::{Endless, Framing, Handover, Line};
 pub use ranged::{Content, Wanted};
+pub use serve::Connections;
 
 /// For answers that hold a credential.
 pub const NOT_STORED: (HeaderName, &str) = (header::CACHE_CONTROL, "no-store");

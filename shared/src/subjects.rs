@@ -101,6 +101,25 @@ impl From<Subject> for String {
     }
 }
 
+/// What a subject below [`LIVE`] shows, and the token of the conversation that it is of.
+pub fn shown(subject: &str) -> Option<(Shown, &str)> {
+    let (kind, token) = subject.strip_prefix("live.")?.split_once('.')?;
+    match kind {
+        "typing" => Some((Shown::Typing, token)),
+        "watching" => Some((Shown::Watching, token)),
+        _ => None,
+    }
+}
+
+/// Kinds of what is shown live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// Who types.
+    Typing,
+    /// Who watches.
+    Watching,
+}
+
 /// Whether a subject as it came from the log is of an aggregate of this kind.
 pub fn is_of(subject: &str, aggregate: Aggregate) -> bool {
     subject.split('.').nth(1) == Some(aggregate.as_str())
@@ -113,6 +132,9 @@ pub fn token_of(subject: &str) -> &str {
 
 /// What is shown live and never kept: who types in a conversation, who watches it. Outside of every stream.
 pub const LIVE: &str = "live.>";
+
+/// Where the write edge is asked to record what was seen.
+pub const ASK_SEEN: &str = "ask.seen";
 
 /// Somebody types in the conversation of this token.
 pub fn typing(token: &str) -> String {

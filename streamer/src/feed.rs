@@ -6,14 +6,18 @@ pub(crate) mod frame;
 pub(crate) mod hub;
 mod id;
 pub(crate) mod join;
+pub(crate) mod live;
 #[cfg(test)]
 mod model;
+pub(crate) mod presence;
 mod queue;
+pub(crate) mod reader;
 pub(crate) mod sse;
 mod standing;
 pub(crate) mod sweep;
 pub(crate) mod tail;
 mod wakes;
+pub(crate) mod websocket;
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -27,6 +31,7 @@ use crate::access::{AccessChange, Denied, Facts, Rule};
 use caps::Place;
 use frame::Seen;
 use hub::Seat;
+use presence::Present;
 use queue::{Closing, Item, Next};
 use sse::Wire;
 
@@ -44,6 +49,7 @@ pub(crate) struct Feed {
     wire: Wire,
     opening: Option<Bytes>,
     watch: Option<Box<Watch>>,
+    _present: Option<Present>,
     over: bool,
     /// How long what was sent may wait for its peer.
     peer_timeout: Duration,
@@ -125,6 +131,11 @@ impl Feed {
             Next::Item(Item::Expiring(at)) => Some(sse::expiring(&self.conversation_id, at)),
             Next::Close(why) => self.close(why),
         }
+    }
+
+    /// How it ended, as metrics call it.
+    fn ended(&self) -> &'static str {
+        self.open.ended
     }
 
     fn close(&mut self, why: Closing) -> Option<Bytes> {

@@ -27,6 +27,7 @@ use shared::claims::Claims;
 use shared::config::{AuthSettings, DatabaseSettings, Env, NatsSettings};
 use shared::health::Health;
 use shared::http::{AnyError, Lifecycle, Service};
+use shared::live::Channel;
 use shared::log::{Log, LogError};
 use shared::objects::Objects;
 use tokio::task::JoinSet;
@@ -36,6 +37,8 @@ use feed::caps::Caps;
 use feed::clock::Pace;
 use feed::hub::Hub;
 use feed::join::Feeds;
+use feed::live;
+use feed::presence::Presence;
 use feed::sse::Wire;
 use feed::{sweep, tail};
 use limits::{DEFAULT_FEED_AGE, DEFAULT_PER_COMPANY, DEFAULT_PER_KEY, DEFAULT_PER_TOKEN};
@@ -149,6 +152,8 @@ pub async fn start(
     let pace = Pace { heartbeat: settings.heartbeat, max_age: settings.feed_max_age };
     let (looks, looked) = Looks::new();
     let claims = Box::pin(Claims::open(&log, settings.nats.replicas)).await?;
+    let channel = Channel::new(log.client().clone());
+    let (presence, told) = Presence::new();
     let feeds = Feeds {
         hub: Arc::clone(&hub),
         tables: tables.clone(),
@@ -156,6 +161,8 @@ pub async fn start(
         wire: wire.clone(),
         pace,
         caps: Caps::new(settings.feed_caps),
+        presence: presence.clone(),
+        channel: channel.clone(),
         revocations: revocations.clone(),
         stopping: lifecycle.stopping.clone(),
         looks: looks.clone(),
@@ -164,6 +171,7 @@ pub async fn start(
     let tail = log.tail("streamer", hub.position(), None);
     let progress = health.follow("streamer");
     let mut loops = JoinSet::new();
+    loops.spawn(live::show(channel, Arc::clone(&hub), presence, told));
     loops.spawn(tail::follow(tail, Arc::clone(&hub), wire, progress));
     loops.spawn(revocations.clone().follow(revoked));
     loops.spawn(keep_feeds(hub, pace, revocations, lifecycle.clone()));

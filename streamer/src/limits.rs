@@ -130,7 +130,40 @@ pub(crate) const DRAIN_PAUSE: Duration = Duration::from_millis(50);
 /// Feeds that end in one of them at least: a few are ended without ado.
 pub(crate) const DRAIN_AT_ONCE: usize = 50;
 
+/// How often a streamer says again who watches through it.
+pub(crate) const PRESENCE_REPEAT: Duration = Duration::from_secs(15);
+
+/// What another streamer said is forgotten after this: it missed two repeats.
+pub(crate) const PRESENCE_FORGOTTEN: Duration = Duration::from_secs(40);
+
+/// Words of who comes and goes that may wait for the broker; what does not fit is repeated.
+pub(crate) const PRESENCE_QUEUE: usize = 4_096;
+
+/// Bytes of what a watcher may say at once over a WebSocket: many times what there is to say.
+pub(crate) const MAX_SAID_BYTES: usize = 4_096;
+
+/// Bytes of one message of a WebSocket that are read at all, to close with a word rather than by a reset.
+pub(crate) const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+
+/// Bytes of a WebSocket's buffer for reading, which it always holds.
+pub(crate) const SOCKET_BUFFER_BYTES: usize = 1_024;
+
+/// Things said over one WebSocket that are done at the same time.
+pub(crate) const SAID_AT_ONCE: usize = 16;
+
+/// Time between things said over one WebSocket, in the long run: a person scrolls and types less.
+pub(crate) const SAID_EVERY: Duration = Duration::from_millis(200);
+
+/// How far ahead of that a burst may run: 25 at once.
+pub(crate) const SAID_AHEAD: Duration = Duration::from_secs(5);
+
+/// How long the peer of a WebSocket that we close may take to close it, too.
+pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
 const _: () = assert!(SHARDS.is_multiple_of(SWEEP_STEPS), "every step has as many shards");
+const _: () = assert!(MAX_SAID_BYTES < MAX_MESSAGE_BYTES, "one that says too much is told so");
+const _: () =
+    assert!(PRESENCE_REPEAT.as_millis() * 2 < PRESENCE_FORGOTTEN.as_millis(), "one repeat may be lost");
 const _: () = assert!(SWEEP_ROUND.as_millis() < 1_000, "a token that expired is seen within a second");
 const _: () = assert!(
     DRAIN_STEPS as u128 * DRAIN_PAUSE.as_millis() * 2 <= shared::limits::DRAIN_TIMEOUT.as_millis(),

@@ -66,6 +66,11 @@ impl<S: Sync> FromRequestParts<S> for Trail {
 }
 
 impl Trail {
+    /// The request's id.
+    pub(crate) fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
     /// The API key of a service.
     pub(crate) fn key(&self) -> Option<&KeyName> {
         self.key.as_ref()

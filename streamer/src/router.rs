@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Extension, FromRef, FromRequestParts, Path, State};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
@@ -12,11 +14,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::audit::What;
 use shared::auth::{AnyCaller, Authenticator};
-use shared::http::Handover;
 use shared::http::openapi::{DocumentProblems, ListProblems, ReadProblems, tags};
+use shared::http::{Connections, Handover};
 use shared::ids::ConversationId;
 use shared::limits::READ_WAIT;
-use shared::problem::Problem;
+use shared::problem::{Kind, Problem};
 use shared::subjects::Subject;
 use tokio::time::Instant;
 use utoipa::ToSchema;
@@ -27,6 +29,8 @@ use crate::access::{may_ask_status, may_list, may_read};
 use crate::document::{Document, File, Parameters as ExportParameters, Typesetter};
 use crate::feed::join::{Feeds, Wish};
 use crate::feed::sse;
+use crate::feed::{reader, websocket as socket};
+use crate::limits::{MAX_MESSAGE_BYTES, SOCKET_BUFFER_BYTES};
 use crate::list::{ConversationList, Cursors, Parameters as ListParameters};
 use crate::looks::{Looks, Trail, range};
 use crate::media::{self, Media};
@@ -73,6 +77,7 @@ pub(crate) fn routes(edge: Edge) -> OpenApiRouter {
         .routes(routes!(media::audio))
         .routes(routes!(media::attachment))
         .routes(routes!(stream))
+        .routes(routes!(websocket))
         .routes(routes!(tickets::stream_ticket))
         .with_state(edge)
 }
@@ -291,6 +296,11 @@ async fn search(
 /// | `initial` | the conversation, as in the snapshot | first, unless the feed is resumed |
 /// | `new_messages` | `{conversation_id, messages, total_messages}` | messages came; a burst may share one frame |
 /// | `message_corrected` | `{conversation_id, message, total_messages}` | a message's content was replaced |
+/// | `conversation` | what is known of the call: urgency, status, who holds it | it changed |
+/// | `seen` | `{conversation_id, role, id, sequence}` | somebody has seen it up to there |
+/// | `ended` | `{message, conversation_id}` | it has ended; the server closes |
+/// | `typing` | `{conversation_id, role, id, is_typing}` | somebody else types, or stops, without an id |
+/// | `presence` | `{conversation_id, admins}` | to admins: who of them watches, at first and when it changes, without an id |
 /// | `reset` | `{conversation_id, reason}` | the id cannot be continued; a fresh `initial` follows |
 /// | `heartbeat` | `{timestamp, status}` | every 30 seconds, without an id |
 /// | `expiring` | `{conversation_id, expires_at}` | once, a minute before the token expires, without an id |
@@ -332,6 +342,63 @@ async fn stream(
     let wish = Wish { identity, conversation, last_id, after, trail };
     let feed = edge.feeds.join(wish, may_read).await?;
     Ok(sse::answer(handover.lend(feed)))
+}
+
+/// Live feed by WebSocket
+///
+/// The frames of `GET /api/conversation/{id}/stream`, each as one text, `{"event", "id", "data"}`, with `id` null where the
+/// frame has none. A watcher comes back with the last id in `last_event_id`.
+///
+/// Participants and admins may say, each as one text:
+///
+/// | text | what it does |
+/// |---|---|
+/// | `{"type": "seen", "sequence": 7}` | a read receipt, as `POST .../seen`; all are told by a frame `seen` |
+/// | `{"type": "typing", "is_typing": true}` | as `POST .../typing` |
+///
+/// What cannot be done is answered by `{"event": "rejected", "id": null, "data": {"detail"}}`, and the socket stays open.
+/// The server closes with 1000 when the conversation has ended; 1001 when the client has only to come back; 1008 after an
+/// `error` that says why; 1009 when more than 4096 bytes were said at once. It sends a ping with each heartbeat, and gives up
+/// a peer that has not answered by the next.
+#[utoipa::path(
+    get, path = "/api/conversation/{id}/ws", tag = tags::READERS,
+    security(("participant" = []), ("admin" = []), ("researcher" = []), ("service" = []), ("session" = []),
+             ("ticket" = [])),
+    params(
+        ("id" = String, Path, description = "The conversation's id.", example = "conv_abc123"),
+        ("after" = Option<u64>, Query, description = "The sequence of a write: the answer shows it, or is 503 in 2 s."),
+        ("last_event_id" = Option<String>, Query, description = "The id of the last frame that was received."),
+    ),
+    responses((status = 101, description = "The WebSocket is open; frames follow."), ReadProblems),
+)]
+async fn websocket(
+    State(edge): State<Edge>,
+    Watcher(identity): Watcher,
+    trail: Trail,
+    Named(conversation): Named,
+    Asked { after, last_event_id }: Asked,
+    Extension(connections): Extension<Connections>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    let upgrade = upgrade.map_err(|rejection| {
+        Problem::new(Kind::BadRequest, format!("Ask for a WebSocket here: {}.", rejection.body_text()))
+    })?;
+    let last_id = last_event_id.filter(|id| !id.is_empty());
+    let watching = socket::Watching {
+        viewer: reader::viewer(&identity),
+        conversation: conversation.clone(),
+        request_id: trail.request_id().to_owned(),
+        channel: edge.feeds.channel.clone(),
+    };
+    let feed = edge.feeds.join(Wish { identity, conversation, last_id, after, trail }, may_read).await?;
+    let upgrade = upgrade.max_message_size(MAX_MESSAGE_BYTES).max_frame_size(MAX_MESSAGE_BYTES);
+    // Frames are written as they come: none waits for another to fill a buffer.
+    let upgrade = upgrade.read_buffer_size(SOCKET_BUFFER_BYTES).write_buffer_size(0);
+    let connection = connections.goes_on();
+    Ok(upgrade.on_upgrade(|socket| async move {
+        socket::serve(socket, feed, watching).await;
+        drop(connection);
+    }))
 }
 
 /// The conversation that the path names. What cannot be an id names nothing.

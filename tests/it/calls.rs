@@ -5,18 +5,18 @@ use serde_json::{Value, json};
 use shared::auth::{Tokens, Who};
 use tests::{Client, Feed, Reply, System, eventually};
 
-const CONVERSATION: &str = "conv_919325590143_20251003_115804";
+pub(crate) const CONVERSATION: &str = "conv_919325590143_20251003_115804";
 
 fn call() -> Value {
     json!({"worker_id": "worker_919325590143", "mobile_no": "+919325590143", "urgency": "CRITICAL",
            "medium": "Voice", "timestamp": "2025-10-03T11:58:04+05:30"})
 }
 
-fn turn(role: &str, content: &str) -> Value {
+pub(crate) fn turn(role: &str, content: &str) -> Value {
     json!({"role": role, "content": content, "timestamp": "2025-10-03T11:58:18+05:30", "sources": "OSHA"})
 }
 
-fn of(path: &str) -> String {
+pub(crate) fn of(path: &str) -> String {
     format!("/api/conversation/{CONVERSATION}{path}")
 }
 
@@ -31,6 +31,12 @@ pub(crate) fn admin(system: &System, id: &str, company: &str) -> Client {
 /// A system with the seed's worker of the company `acme`, and their call.
 pub(crate) async fn with_call() -> System {
     let system = System::start().await;
+    open_call(&system).await;
+    system
+}
+
+/// Opens it.
+pub(crate) async fn open_call(system: &System) {
     let service = system.service();
     let worker = json!({"company_id": "acme", "mobile_no": "+919325590143", "name": "Asha"});
     ok(service.put("/api/workers/worker_919325590143", &worker).await);
@@ -40,10 +46,9 @@ pub(crate) async fn with_call() -> System {
     let said = turn("user", "My friend is falling from a floor, what should I do?");
     let told = ok(service.post(&of("/messages"), &said).await);
     system.projected(told.sequence()).await;
-    system
 }
 
-fn ok(reply: Reply) -> Reply {
+pub(crate) fn ok(reply: Reply) -> Reply {
     assert_eq!(reply.status, 200, "{}", reply.text);
     reply
 }

@@ -19,6 +19,7 @@ mod feeds;
 mod health;
 mod hostile;
 mod house;
+mod live;
 mod media;
 mod objects;
 mod openapi;

@@ -101,6 +101,12 @@ async fn what_the_probe_leaves_out_is_answered_as_documented() {
     let stream = "/api/conversation/{id}/stream";
     let feed = participant.request(Method::GET, "/api/conversation/conv_abc123/stream").send().await.unwrap();
     check(&document, "get", stream, feed.status().as_u16(), feed.headers());
+    let websocket = "/api/conversation/{id}/ws";
+    for (caller, status) in [(&system.client, 401), (&participant, 400)] {
+        let reply = caller.get("/api/conversation/conv_abc123/ws").await;
+        assert_eq!(reply.status, status);
+        check(&document, "get", websocket, status, &reply.headers);
+    }
     let another = "/api/conversation/conv_919325590143_20251003_115804/stream";
     for (caller, path, status) in [
         (&system.client, "/api/conversation/conv_abc123/stream", 401),

@@ -51,6 +51,11 @@ impl Client {
         page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
 
+    /// The credential, if any.
+    pub fn credential(&self) -> Option<&str> {
+        self.credential.as_deref()
+    }
+
     /// The credential.
     pub fn token(&self) -> &str {
         self.credential.as_deref().unwrap()

@@ -16,6 +16,7 @@ mod sse;
 mod system;
 mod up;
 pub mod vendor;
+mod websocket;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ pub use raw::Raw;
 pub use sse::{Feed, Frame};
 pub use system::{API_KEY, JWT_SECRET, Parts, STANDARD_SECRET, System, WEBHOOK_SECRET, per_minute};
 pub use up::{Up, operate};
+pub use websocket::Socket;
 
 /// How long a condition may take to come true: generous, because it is only waited out by a failure.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -229,6 +229,6 @@ pub(super) struct Seen {
 
 /// Whether somebody types.
 #[derive(ToSchema)]
-pub(super) struct Typing {
+pub(super) struct IsTyping {
     is_typing: bool,
 }

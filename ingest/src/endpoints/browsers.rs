@@ -50,8 +50,8 @@ impl SessionBegun {
 
 /// Begin a browser's session
 ///
-/// Sets the cookie `turnlog_session` from a token: out of reach of scripts, sent to this origin alone. What only reads
-/// takes it instead of the token. It ends with the token, or by `DELETE`.
+/// Sets the cookie `turnlog_session` from a token: out of reach of scripts, sent to this origin alone. What only reads,
+/// and what a reader says (`seen`, `typing`), takes it instead of the token. It ends with the token, or by `DELETE`.
 #[utoipa::path(
     post, path = "/api/session", tag = tags::READERS,
     security(("participant" = []), ("admin" = []), ("researcher" = [])),

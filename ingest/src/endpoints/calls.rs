@@ -6,17 +6,17 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::Utc;
 use serde::Serialize;
-use shared::auth::{AnyCaller, AsAdmin, AsService, Grant, Identity, Who};
+use shared::auth::{AnyCaller, AsAdmin, AsService, Grant, Identity, OwnPage, Who};
 use shared::envelope::Origin;
 use shared::events::Viewer;
 use shared::http::openapi::{CallCommandProblems, CallWriteProblems, tags};
 use shared::http::{Fields, RequestOrigin, read_json};
 use shared::ids::{AdminId, ConversationId, Timestamp};
+use shared::live::Typing;
 use shared::problem::{Kind, Problem};
-use shared::subjects::{self, Subject};
 use utoipa::ToSchema;
 
-use super::bodies::{NewCall, NewTurn, Seen, Typing};
+use super::bodies::{IsTyping, NewCall, NewTurn, Seen};
 use super::messages::idempotency_key;
 use super::{named, stored};
 use crate::App;
@@ -229,7 +229,7 @@ pub(crate) async fn end(
 /// A read receipt: the caller has seen the conversation up to this sequence.
 #[utoipa::path(
     post, path = "/api/conversation/{id}/seen", tag = tags::READERS,
-    security(("admin" = []), ("participant" = [])),
+    security(("admin" = []), ("participant" = []), ("session" = [])),
     params(("id" = String, Path, description = "The conversation's id.", example = "conv_919325590143_20251003_115804")),
     request_body(content = Seen, example = json!({"sequence": 1})),
     responses(
@@ -240,7 +240,7 @@ pub(crate) async fn end(
 )]
 pub(crate) async fn see(
     State(app): State<App>,
-    AnyCaller(identity): AnyCaller,
+    OwnPage(identity): OwnPage,
     RequestOrigin(origin): RequestOrigin,
     Path(id): Path<String>,
     request: Request,
@@ -263,17 +263,17 @@ pub(crate) struct Shown {
 
 /// Say that somebody types
 ///
-/// Shown on open feeds, and kept nowhere.
+/// Shown on the open feeds of the others, and kept nowhere.
 #[utoipa::path(
     post, path = "/api/conversation/{id}/typing", tag = tags::READERS,
-    security(("admin" = []), ("participant" = [])),
+    security(("admin" = []), ("participant" = []), ("session" = [])),
     params(("id" = String, Path, description = "The conversation's id.", example = "conv_919325590143_20251003_115804")),
-    request_body(content = Typing, example = json!({"is_typing": true})),
+    request_body(content = IsTyping, example = json!({"is_typing": true})),
     responses((status = 200, description = "Shown.", body = Shown), CallWriteProblems),
 )]
 pub(crate) async fn typing(
     State(app): State<App>,
-    AnyCaller(identity): AnyCaller,
+    OwnPage(identity): OwnPage,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Json<Shown>, Problem> {
@@ -282,13 +282,11 @@ pub(crate) async fn typing(
     let is_typing = fields.flag("is_typing");
     let is_typing = fields.finish(is_typing)?;
     let by = app.viewer(identity, &conversation).await?;
-    let subject = Subject::conversation(&conversation);
-    let live = shared::live::Typing { conversation_id: conversation, by, is_typing };
-    let body = serde_json::to_vec(&live).map_err(Problem::internal)?;
-    let away =
-        |error: &dyn std::fmt::Display| Problem::unavailable("It cannot be shown just now; go on.", error);
-    let client = app.log.client();
-    client.publish(subjects::typing(subject.token()), body.into()).await.map_err(|error| away(&error))?;
+    let typing = Typing { conversation_id: conversation, by, is_typing };
+    app.channel
+        .typing(&typing)
+        .await
+        .map_err(|error| Problem::unavailable("It cannot be shown just now; go on without.", error))?;
     Ok(Json(Shown { success: true }))
 }
 

@@ -144,7 +144,7 @@ fn security() -> [(&'static str, SecurityScheme); 8] {
             "session",
             SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(
                 crate::auth::COOKIE,
-                "A browser's session, from `POST /api/session`. It only reads; a request with `Authorization` does not \
+                "A browser's session, from `POST /api/session`: for what names it. A request with `Authorization` does not \
                  use it, and one from a page of another origin gets 403 unless `CORS_ORIGINS` names that.",
             ))),
         ),

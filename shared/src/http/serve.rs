@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::Poll;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::serve::Listener;
+use axum::{Extension, Router};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -16,15 +16,28 @@ use hyper_util::rt::TokioTimer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::ServiceExt;
 
 use super::handover::{Endless, Handover, Line, Watched};
 use super::socket;
 use crate::limits::HEAD_TIMEOUT;
 
+/// The connections that a stop waits for. A handler finds it among the request's extensions.
+#[derive(Debug, Clone, Default)]
+pub struct Connections(TaskTracker);
+
+impl Connections {
+    /// One that goes on when HTTP has ended on it, for as long as this is held.
+    pub fn goes_on(&self) -> TaskTrackerToken {
+        self.0.token()
+    }
+}
+
 /// Serves until `stopping`, then waits for what is under way: requests, and answers that were handed over.
 pub(super) async fn serve(mut listener: TcpListener, app: Router, stopping: CancellationToken) {
-    let connections = TaskTracker::new();
+    let connections = Connections::default();
+    let app = app.layer(Extension(connections.clone()));
     loop {
         let (stream, peer) = tokio::select! {
             biased;
@@ -32,11 +45,11 @@ pub(super) async fn serve(mut listener: TcpListener, app: Router, stopping: Canc
             accepted = Listener::accept(&mut listener) => accepted,
         };
         socket::tune(&stream);
-        connections.spawn(connection(stream, peer, app.clone(), stopping.clone()));
+        connections.0.spawn(connection(stream, peer, app.clone(), stopping.clone()));
     }
     drop(listener);
-    connections.close();
-    connections.wait().await;
+    connections.0.close();
+    connections.0.wait().await;
 }
 
 /// What HTTP needs is on the heap, so that nothing of it is left in the task of a connection that was handed over.

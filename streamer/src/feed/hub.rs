@@ -28,6 +28,24 @@ struct Room {
     queues: Vec<Arc<Queue>>,
 }
 
+/// Who of a room is shown something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Everybody but this person, as [`super::reader::number`] has them.
+    Others(u64),
+    /// Admins.
+    Admins,
+}
+
+impl Audience {
+    fn has(self, queue: &Queue) -> bool {
+        match self {
+            Self::Others(reader) => !queue.is_of(reader),
+            Self::Admins => queue.is_of_admin(),
+        }
+    }
+}
+
 /// A place in a room; given up when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Seat {
@@ -81,6 +99,15 @@ impl Hub {
             each(shard, |queue| queue.tick(now, pace, heartbeat, &mut wakes));
         }
         wakes
+    }
+
+    /// Shows what is no fact to those in a room.
+    pub(crate) fn show(&self, token: &str, frame: &Bytes, audience: Audience, wakes: &mut Wakes) {
+        let shard = self.shard(token);
+        let Some(room) = shard.get(token) else { return };
+        for queue in room.queues.iter().filter(|queue| audience.has(queue)) {
+            queue.push(Item::Live(frame.clone()), wakes);
+        }
     }
 
     /// Hands a frame to the feeds of admins, in every room.

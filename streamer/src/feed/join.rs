@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use shared::audit::What;
-use shared::auth::{Grant, Identity, Revocations, Who};
+use shared::auth::{Identity, Revocations};
+use shared::events::Viewer;
 use shared::ids::ConversationId;
 use shared::limits::{PEER_TIMEOUT, READ_WAIT};
+use shared::live::Channel;
 use shared::log::{Log, LogError};
 use shared::problem::{Kind, Problem};
 use shared::subjects::Subject;
@@ -20,9 +22,10 @@ use super::clock::{Clock, Now, Pace};
 use super::frame::{Change, Seen, drafts};
 use super::hub::Hub;
 use super::id::{self, LastId, Lost};
+use super::presence::{Presence, Present};
 use super::queue::Terms;
 use super::sse::{self, Wire};
-use super::{Feed, Open, Watch};
+use super::{Feed, Open, Watch, reader};
 use crate::access::Rule;
 use crate::limits::PEER_PATIENCE;
 use crate::looks::{Looks, Trail, range};
@@ -45,6 +48,10 @@ pub(crate) struct Feeds {
     pub(crate) pace: Pace,
     /// How many there may be.
     pub(crate) caps: Caps,
+    /// Who watches.
+    pub(crate) presence: Presence,
+    /// The way to other instances.
+    pub(crate) channel: Channel,
     /// Tokens that were given up.
     pub(crate) revocations: Revocations,
     /// The process stops.
@@ -85,10 +92,6 @@ struct Opening {
     over: bool,
 }
 
-fn is_admin(identity: &Identity) -> bool {
-    matches!(identity, Identity::Person(Grant { who: Who::Admin { .. }, .. }))
-}
-
 impl Feeds {
     /// Opens a feed.
     ///
@@ -103,8 +106,10 @@ impl Feeds {
         };
         let place = self.caps.admit(&wish.identity, wish.trail.key())?;
         let clock = Clock::new(self.pace, expires_at, Now::read(), rand::random());
-        let admin = is_admin(&wish.identity);
-        let terms = Terms { token_id: token_id.map(Box::from), admin, clock };
+        let viewer = reader::viewer(&wish.identity);
+        let admin = matches!(viewer, Some(Viewer::Admin(_)));
+        let reader = viewer.as_ref().map(reader::number);
+        let terms = Terms { token_id: token_id.map(Box::from), admin, reader, clock };
         let seat = self.hub.join(subject.token(), terms);
         let tail = self.hub.position();
         self.still_open(token_id)?;
@@ -127,12 +132,20 @@ impl Feeds {
             wire: self.wire.clone(),
             opening: Some(opening.bytes),
             watch,
+            _present: self.present(&wish.conversation, viewer),
             over: opening.over,
             // A heartbeat later, something is under way; gone before the next one is within two.
             peer_timeout: PEER_TIMEOUT.min(self.pace.heartbeat.mul_f64(PEER_PATIENCE)),
             open: Open::new(place),
             watched,
         })
+    }
+
+    fn present(&self, conversation: &ConversationId, viewer: Option<Viewer>) -> Option<Present> {
+        match viewer {
+            Some(Viewer::Admin(admin)) => Some(self.presence.enter(conversation, admin)),
+            Some(Viewer::Participant(_)) | None => None,
+        }
     }
 
     /// A revocation or a stop between the check of the credential and the seat would have found no feed to

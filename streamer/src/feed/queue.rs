@@ -93,6 +93,8 @@ pub(crate) struct Terms {
     pub(crate) token_id: Option<Box<str>>,
     /// Whether an admin reads it: what the directory says may end it.
     pub(crate) admin: bool,
+    /// The person who reads it, as [`super::reader::number`] has them.
+    pub(crate) reader: Option<u64>,
     /// When it has to do something by itself.
     pub(crate) clock: Clock,
 }
@@ -102,6 +104,7 @@ pub(crate) struct Terms {
 pub(crate) struct Queue {
     token_id: Option<Box<str>>,
     admin: bool,
+    reader: Option<u64>,
     state: Mutex<State>,
 }
 
@@ -117,14 +120,19 @@ struct State {
 impl Queue {
     /// For a feed under these terms.
     pub(crate) fn new(terms: Terms) -> Self {
-        let Terms { token_id, admin, clock } = terms;
+        let Terms { token_id, admin, reader, clock } = terms;
         let state = State { items: VecDeque::new(), bytes: 0, closing: None, waker: None, clock };
-        Self { token_id, admin, state: Mutex::new(state) }
+        Self { token_id, admin, reader, state: Mutex::new(state) }
     }
 
     /// Whether an admin reads it.
     pub(crate) fn is_of_admin(&self) -> bool {
         self.admin
+    }
+
+    /// Whether this person reads it.
+    pub(crate) fn is_of(&self, reader: u64) -> bool {
+        self.reader == Some(reader)
     }
 
     /// The token that the feed was opened with.
@@ -225,6 +233,7 @@ pub(crate) mod tests {
         Terms {
             token_id: token_id.map(Box::from),
             admin: false,
+            reader: None,
             clock: Clock::new(PACE, None, Now::read(), 0.0),
         }
     }

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::json;
+use shared::ids::{AdminId, ConversationId};
+use shared::live::Typing;
 
 use super::id::Lost;
 use crate::limits::RETRY_MILLISECONDS;
@@ -113,10 +115,18 @@ pub(crate) fn preamble() -> Bytes {
     format!("retry: {RETRY_MILLISECONDS}\n\n").into()
 }
 
+/// How a heartbeat begins.
+const HEARTBEAT: &str = "event: heartbeat\ndata: ";
+
+/// Whether these bytes are a heartbeat.
+pub(crate) fn is_heartbeat(bytes: &[u8]) -> bool {
+    bytes.starts_with(HEARTBEAT.as_bytes())
+}
+
 /// Says that the connection is alive. Has no id: it is no fact.
 pub(crate) fn heartbeat(now: DateTime<Utc>) -> Bytes {
     let timestamp = now.to_rfc3339_opts(SecondsFormat::Secs, false);
-    frame("event: heartbeat\ndata: ", &Heartbeat { timestamp, status: "connected" })
+    frame(HEARTBEAT, &Heartbeat { timestamp, status: "connected" })
 }
 
 /// Says that the token is about to expire. Has no id: it is no fact.
@@ -124,6 +134,20 @@ pub(crate) fn expiring(conversation_id: &str, expires_at: DateTime<Utc>) -> Byte
     let expires_at = expires_at.to_rfc3339_opts(SecondsFormat::Secs, false);
     let data = json!({"conversation_id": conversation_id, "expires_at": expires_at});
     frame("event: expiring\ndata: ", &data)
+}
+
+/// Somebody types. Has no id: it is no fact.
+pub(crate) fn typing(typing: &Typing) -> Bytes {
+    let Typing { conversation_id, by, is_typing } = typing;
+    let data = json!({
+        "conversation_id": conversation_id, "role": by.role(), "id": by.id(), "is_typing": is_typing,
+    });
+    frame("event: typing\ndata: ", &data)
+}
+
+/// Who watches, of admins. Has no id: it is no fact.
+pub(crate) fn presence(conversation_id: &ConversationId, admins: &[AdminId]) -> Bytes {
+    frame("event: presence\ndata: ", &json!({"conversation_id": conversation_id, "admins": admins}))
 }
 
 /// Says why the server closes now. Has no id: the client resumes with the last one it got.
