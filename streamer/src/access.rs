@@ -2,7 +2,7 @@
 //! database.
 
 use shared::auth::{Grant, Identity, Who};
-use shared::ids::{CompanyId, ParticipantId};
+use shared::ids::{AdminId, CompanyId, ParticipantId};
 use shared::problem::{Kind, Problem};
 
 /// What the rule has to know of a conversation that exists.
@@ -27,6 +27,16 @@ pub(crate) struct CallFacts {
     pub(crate) company: Option<String>,
 }
 
+impl CallFacts {
+    /// Whether an admin of this company sees it: they hold it, or nobody does and it is their company's.
+    fn is_for(&self, admin: &AdminId, company: &CompanyId) -> bool {
+        match &self.holder {
+            Some(holder) => holder == admin.as_str(),
+            None => self.company.as_deref() == Some(company.as_str()),
+        }
+    }
+}
+
 /// A fact that changes who may read: what an open feed learns of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AccessChange {
@@ -46,10 +56,8 @@ impl Facts {
             (AccessChange::Worker(worker, company), Some(call)) if call.worker == *worker => {
                 call.company.clone_from(company);
             }
-            (AccessChange::Admin(admin, company), _) if is_admin(identity, admin) => {
-                self.directory = Directory::of(true, company.clone());
-            }
-            (AccessChange::Holder(_) | AccessChange::Worker(..) | AccessChange::Admin(..), _) => {}
+            (AccessChange::Admin(..), _) => self.directory.learn(identity, change),
+            (AccessChange::Holder(_) | AccessChange::Worker(..), _) => {}
         }
     }
 }
@@ -80,6 +88,16 @@ impl Directory {
         }
     }
 
+    /// Takes in a change, for this reader.
+    pub(crate) fn learn(&mut self, identity: &Identity, change: &AccessChange) {
+        match change {
+            AccessChange::Admin(admin, company) if is_admin(identity, admin) => {
+                *self = Self::of(true, company.clone());
+            }
+            AccessChange::Admin(..) | AccessChange::Holder(_) | AccessChange::Worker(..) => {}
+        }
+    }
+
     /// Whether a token that names this company still says the truth.
     pub(crate) fn confirms(&self, company: &CompanyId) -> bool {
         match self {
@@ -105,6 +123,35 @@ pub(crate) enum Scope {
     Of(ParticipantId),
 }
 
+/// Which calls' conversations a caller sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CallScope {
+    /// Every one.
+    All,
+    /// Those that this admin holds, and those of this company that nobody holds.
+    Of(AdminId, CompanyId),
+}
+
+impl CallScope {
+    /// Whether a call is among them.
+    pub(crate) fn sees(&self, call: &CallFacts) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of(admin, company) => call.is_for(admin, company),
+        }
+    }
+
+    /// The parts that it is made of, as a statement takes each: the admin who holds a call, or the company of one that
+    /// nobody holds. Together they have each call once.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (Option<&str>, Option<&str>)> {
+        let (first, second) = match self {
+            Self::All => ((None, None), None),
+            Self::Of(admin, company) => ((Some(admin.as_str()), None), Some((None, Some(company.as_str())))),
+        };
+        std::iter::once(first).chain(second)
+    }
+}
+
 /// Why a caller is turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Denied {
@@ -114,6 +161,12 @@ pub(crate) enum Denied {
     /// The endpoint is not for callers of this kind.
     #[error("This endpoint is only for services and participants; others read /api/conversation/{{id}}.")]
     WrongCaller,
+    /// The endpoint is for admins, and for services that act for them.
+    #[error("This endpoint is only for admins and services.")]
+    NoAdmin,
+    /// The directory says otherwise than the admin's token.
+    #[error("Access denied. You are not of the company that your token names; log in again.")]
+    NotOfCompany,
 }
 
 impl From<Denied> for Problem {
@@ -132,10 +185,7 @@ pub(crate) fn may_read(identity: &Identity, facts: &Facts) -> Result<(), Denied>
             Who::Participant(id) => facts.owner.as_deref() == Some(id.as_str()),
             Who::Admin { id, company } => {
                 facts.directory.confirms(company)
-                    && facts.call.as_ref().is_some_and(|call| match &call.holder {
-                        Some(holder) => holder == id.as_str(),
-                        None => call.company.as_deref() == Some(company.as_str()),
-                    })
+                    && facts.call.as_ref().is_some_and(|call| call.is_for(id, company))
             }
         },
     };
@@ -156,6 +206,25 @@ pub(crate) fn may_list(identity: &Identity) -> Result<Scope, Denied> {
             Who::Participant(id) => Ok(Scope::Of(id.clone())),
             Who::Researcher(_) | Who::Admin { .. } => Err(Denied::WrongCaller),
         },
+    }
+}
+
+/// Services list all calls, an admin those that they see one by one.
+pub(crate) fn call_scope(identity: &Identity) -> Result<CallScope, Denied> {
+    match identity {
+        Identity::Service => Ok(CallScope::All),
+        Identity::Person(Grant { who, .. }) => match who {
+            Who::Admin { id, company } => Ok(CallScope::Of(id.clone(), company.clone())),
+            Who::Participant(_) | Who::Researcher(_) => Err(Denied::NoAdmin),
+        },
+    }
+}
+
+/// Whether a caller may go on watching calls: an admin while the directory does not say otherwise than their token.
+pub(crate) fn may_watch_calls(identity: &Identity, directory: &Directory) -> Result<(), Denied> {
+    match call_scope(identity)? {
+        CallScope::Of(_, company) if !directory.confirms(&company) => Err(Denied::NotOfCompany),
+        CallScope::Of(..) | CallScope::All => Ok(()),
     }
 }
 

@@ -1,5 +1,6 @@
-//! Live feeds: one tail of the log, rooms by conversation, a bounded queue for each feed.
+//! Live feeds: one tail of the log, rooms by conversation and by list, a bounded queue for each feed.
 
+pub(crate) mod calls;
 pub(crate) mod caps;
 pub(crate) mod clock;
 pub(crate) mod frame;
@@ -28,8 +29,9 @@ use shared::auth::Identity;
 use shared::http::{Endless, Line};
 
 use crate::access::{AccessChange, Denied, Facts, Rule};
+use calls::Watching;
 use caps::Place;
-use frame::Seen;
+use frame::{Frame, Seen};
 use hub::Seat;
 use presence::Present;
 use queue::{Closing, Item, Next};
@@ -43,18 +45,44 @@ use crate::looks::Watched;
 /// Who sends it asks [`Self::poll_next`]: the HTTP server as the body of its answer, then, once it is idle, the bare
 /// socket of its connection ([`standing`]).
 pub(crate) struct Feed {
-    conversation_id: Box<str>,
+    topic: Topic,
     seat: Seat,
-    seen: Seen,
     wire: Wire,
     opening: Option<Bytes>,
-    watch: Option<Box<Watch>>,
     _present: Option<Present>,
     over: bool,
     /// How long what was sent may wait for its peer.
     peer_timeout: Duration,
     open: Open,
     watched: Watched,
+}
+
+/// What a feed is of, and what it has shown.
+enum Topic {
+    /// One conversation.
+    Conversation { id: Box<str>, seen: Seen, watch: Option<Box<Watch>> },
+    /// Calls.
+    Calls(Box<Watching>),
+}
+
+impl Topic {
+    fn conversation(&self) -> Option<&str> {
+        match self {
+            Self::Conversation { id, .. } => Some(id),
+            Self::Calls(_) => None,
+        }
+    }
+
+    /// Takes in what a frame says of who may read; why the feed ends, if it does.
+    fn learn(&mut self, frame: &Frame) -> Result<(), Denied> {
+        match self {
+            Self::Conversation { seen, watch, .. } => {
+                let change = frame.access(seen.up_to);
+                watch.as_mut().zip(change).map_or(Ok(()), |(watch, change)| watch.learn(change))
+            }
+            Self::Calls(watching) => watching.learn(frame),
+        }
+    }
 }
 
 /// Whether its reader may go on reading, of a feed whose reader may lose that.
@@ -108,29 +136,35 @@ impl Feed {
         Poll::Ready(None)
     }
 
-    /// What becomes of the next thing in the queue, as far as this feed has seen the conversation.
+    /// What becomes of the next thing in the queue, as far as this feed has seen its topic.
     fn take(&mut self, next: Next) -> Option<Bytes> {
-        match next {
-            Next::Item(Item::Frame(frame)) => {
-                let change = frame.access(self.seen);
-                let lost =
-                    self.watch.as_mut().zip(change).and_then(|(watch, change)| watch.learn(change).err());
-                if let Some(denied) = lost {
-                    return self.close(Closing::Denied(denied));
-                }
-                if frame.is_end() {
-                    (self.over, self.open.ended) = (true, "ended");
-                    self.watched.ends("ended");
-                }
-                let bytes = frame.beyond(&mut self.seen, &self.wire);
-                self.open.frames.increment(u64::from(bytes.is_some()));
-                self.watched.shown(self.seen.up_to);
-                bytes
-            }
-            Next::Item(Item::Live(bytes)) => Some(bytes),
-            Next::Item(Item::Expiring(at)) => Some(sse::expiring(&self.conversation_id, at)),
-            Next::Close(why) => self.close(why),
+        let bytes = match next {
+            Next::Item(Item::Frame(frame)) => match self.topic.learn(&frame) {
+                Ok(()) => self.of_conversation(&frame),
+                Err(denied) => return self.close(Closing::Denied(denied)),
+            },
+            Next::Item(Item::Call(changed)) => match &mut self.topic {
+                Topic::Calls(watching) => watching.take(&changed),
+                Topic::Conversation { .. } => None,
+            },
+            Next::Item(Item::Live(bytes)) => return Some(bytes),
+            Next::Item(Item::Expiring(at)) => return Some(sse::expiring(self.topic.conversation(), at)),
+            Next::Close(why) => return self.close(why),
+        };
+        self.open.frames.increment(u64::from(bytes.is_some()));
+        bytes
+    }
+
+    /// What is new in a frame of the feed's conversation.
+    fn of_conversation(&mut self, frame: &Frame) -> Option<Bytes> {
+        let Topic::Conversation { seen, .. } = &mut self.topic else { return None };
+        if frame.is_end() {
+            (self.over, self.open.ended) = (true, "ended");
+            self.watched.ends("ended");
         }
+        let bytes = frame.beyond(seen, &self.wire);
+        self.watched.shown(seen.up_to);
+        bytes
     }
 
     /// How it ended, as metrics call it.
@@ -141,7 +175,7 @@ impl Feed {
     fn close(&mut self, why: Closing) -> Option<Bytes> {
         (self.over, self.open.ended) = (true, why.name());
         self.watched.ends(why.name());
-        why.told().map(|told| sse::error(&self.conversation_id, &told))
+        why.told().map(|told| sse::error(self.topic.conversation(), &told))
     }
 }
 

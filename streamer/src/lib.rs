@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod access;
+mod calls;
 mod document;
 mod feed;
 mod limits;
@@ -33,6 +34,7 @@ use shared::objects::Objects;
 use tokio::task::JoinSet;
 
 use document::Typesetter;
+use feed::calls::Marks;
 use feed::caps::Caps;
 use feed::clock::Pace;
 use feed::hub::Hub;
@@ -154,6 +156,7 @@ pub async fn start(
     let claims = Box::pin(Claims::open(&log, settings.nats.replicas)).await?;
     let channel = Channel::new(log.client().clone());
     let (presence, told) = Presence::new();
+    let cursors = Cursors::new(&settings.auth.jwt_secret, log.epoch());
     let feeds = Feeds {
         hub: Arc::clone(&hub),
         tables: tables.clone(),
@@ -166,13 +169,16 @@ pub async fn start(
         revocations: revocations.clone(),
         stopping: lifecycle.stopping.clone(),
         looks: looks.clone(),
+        cursors: cursors.clone(),
     };
     let auth = Authenticator::new(&settings.auth, revocations.clone());
     let tail = log.tail("streamer", hub.position(), None);
     let progress = health.follow("streamer");
     let mut loops = JoinSet::new();
     loops.spawn(live::show(channel, Arc::clone(&hub), presence, told));
-    loops.spawn(tail::follow(tail, Arc::clone(&hub), wire, progress));
+    let marks = Arc::new(Marks::default());
+    loops.spawn(tail::follow(tail, Arc::clone(&hub), Arc::clone(&marks), wire.clone(), progress));
+    loops.spawn(feed::calls::follow(marks, Arc::clone(&hub), tables.clone(), wire).map(Ok));
     loops.spawn(revocations.clone().follow(revoked));
     loops.spawn(keep_feeds(hub, pace, revocations, lifecycle.clone()));
     loops.spawn(tables.clone().poll_checkpoint().map(Ok));
@@ -186,7 +192,7 @@ pub async fn start(
         tables: tables.clone(),
         looks: looks.clone(),
         feeds: Arc::new(feeds),
-        list_cursors: Cursors::new(&settings.auth.jwt_secret, log.epoch()),
+        list_cursors: cursors,
         search_cursors: Cursors::with(search::PURPOSE, &settings.auth.jwt_secret, log.epoch()),
         typesetter: Typesetter::new(settings.fonts),
         media: Media::new(objects.clone()),

@@ -23,6 +23,16 @@ pub(crate) const QUEUE_BYTES: usize = 1024 * 1024;
 /// two.
 pub(crate) const SHARDS: usize = 64;
 
+/// Conversations that the feed of calls begins with at most, newest first: about 200 KiB.
+pub(crate) const INITIAL_CALLS: usize = 500;
+
+/// Calls that are read again at once for those who list them, and that may wait for it. Past it their feeds are closed and
+/// begin anew, which costs less.
+pub(crate) const CHANGED_CALLS: usize = 10_000;
+
+/// How long changed calls wait after the database failed to say how they stand.
+pub(crate) const CHANGED_PAUSE: Duration = Duration::from_millis(200);
+
 /// Connections to Postgres. Open feeds hold none; a join needs one for a few milliseconds.
 pub(crate) const POOL: u32 = 16;
 

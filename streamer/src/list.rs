@@ -10,8 +10,8 @@ use crate::access::Scope;
 use crate::status::{ConversationStatus, Row, Status};
 use crate::tables::{Listing, ReadError};
 
-pub(crate) use cursor::{Cursor, Cursors};
-pub(crate) use wanted::{Parameters, Start, Wanted};
+pub(crate) use cursor::{Cursor, Cursors, Filtering};
+pub(crate) use wanted::{Parameters, Start, Wanted, go_on};
 
 /// Which conversations are listed: those that all of it is true of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +19,12 @@ pub(crate) struct Filter {
     pub(crate) email: Option<String>,
     pub(crate) account: Option<String>,
     pub(crate) status: Option<Status>,
+}
+
+impl Filtering for Filter {
+    fn parts(&self) -> impl IntoIterator<Item = Option<&str>> {
+        [self.account.as_deref(), self.email.as_deref(), self.status.map(Status::word)]
+    }
 }
 
 /// One page of a list.

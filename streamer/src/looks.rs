@@ -48,7 +48,8 @@ pub(crate) struct Watched(Option<Box<Ending>>);
 struct Ending {
     looks: Looks,
     look: Look,
-    conversation: ConversationId,
+    /// None of a list.
+    conversation: Option<ConversationId>,
     opened_at: u64,
     shown_to: u64,
     reason: &'static str,
@@ -130,13 +131,13 @@ impl Looks {
     pub(crate) async fn opened(
         &self,
         look: Option<Look>,
-        conversation: &ConversationId,
+        conversation: Option<&ConversationId>,
         shown: Option<(u64, u64)>,
         up_to: u64,
     ) -> Result<Watched, Problem> {
         let Some(look) = look else { return Ok(Watched(None)) };
-        self.record(Some(look.clone().of(conversation, shown))).await?;
-        let (looks, conversation) = (self.clone(), conversation.clone());
+        self.record(Some(of(look.clone(), conversation, shown))).await?;
+        let (looks, conversation) = (self.clone(), conversation.cloned());
         let reason = "left";
         Ok(Watched(Some(Box::new(Ending {
             looks,
@@ -182,11 +183,20 @@ impl Drop for Watched {
         let Some(ending) = self.0.take() else { return };
         let Ending { looks, look, conversation, opened_at, shown_to, reason } = *ending;
         let shown = (shown_to > opened_at).then_some((opened_at + 1, shown_to));
-        let ended = Look { at: Utc::now(), what: What::FeedEnded, ..look }.of(&conversation, shown);
+        let ended = Look { at: Utc::now(), what: What::FeedEnded, ..look };
+        let ended = of(ended, conversation.as_ref(), shown);
         let job = Job::Store(Box::new(ended.with("reason", reason)), None);
         if looks.0.try_send(job).is_err() {
             lost(1, "too many wait for it");
         }
+    }
+}
+
+/// At a conversation, if it is one that the feed is of.
+fn of(look: Look, conversation: Option<&ConversationId>, shown: Option<(u64, u64)>) -> Look {
+    match conversation {
+        Some(conversation) => look.of(conversation, shown),
+        None => look,
     }
 }
 

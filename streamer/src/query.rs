@@ -24,6 +24,17 @@ pub(crate) async fn read<P: DeserializeOwned, S: Send + Sync>(
     Ok(parameters)
 }
 
+/// The parameters that a handler takes, as they came.
+pub(crate) struct Queried<P>(pub(crate) P);
+
+impl<P: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Queried<P> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        read(parts, state).await.map(Self)
+    }
+}
+
 /// Remembers what was wrong.
 #[derive(Debug, Default)]
 pub(crate) struct Wrong(Vec<FieldError>);

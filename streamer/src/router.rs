@@ -10,7 +10,6 @@ use axum::extract::{Extension, FromRef, FromRequestParts, Path, State};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::response::Response;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::audit::What;
 use shared::auth::{AnyCaller, Authenticator};
@@ -26,6 +25,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::access::{may_ask_status, may_list, may_read};
+use crate::calls;
 use crate::document::{Document, File, Parameters as ExportParameters, Typesetter};
 use crate::feed::join::{Feeds, Wish};
 use crate::feed::sse;
@@ -34,7 +34,7 @@ use crate::limits::{MAX_MESSAGE_BYTES, SOCKET_BUFFER_BYTES};
 use crate::list::{ConversationList, Cursors, Parameters as ListParameters};
 use crate::looks::{Looks, Trail, range};
 use crate::media::{self, Media};
-use crate::query::{self, Wrong};
+use crate::query::{self, Queried, Wrong};
 use crate::search::{Parameters as SearchParameters, SearchResults};
 use crate::status::{Parameters as StatusParameters, StatusDetail};
 use crate::tables::{ReadError, Tables};
@@ -70,6 +70,8 @@ impl FromRef<Edge> for Tickets {
 pub(crate) fn routes(edge: Edge) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list))
+        .routes(routes!(calls::calls))
+        .routes(routes!(calls::calls_stream))
         .routes(routes!(search))
         .routes(routes!(conversation))
         .routes(routes!(status))
@@ -412,17 +414,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
         let unknown = || Problem::from(ReadError::NotFound);
         let Path(text) = named.map_err(|_| unknown())?;
         ConversationId::try_from(text).map(Self).map_err(|_| unknown())
-    }
-}
-
-/// The parameters of a query, as they came.
-struct Queried<P>(P);
-
-impl<P: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Queried<P> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        query::read(parts, state).await.map(Self)
     }
 }
 

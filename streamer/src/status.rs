@@ -48,6 +48,12 @@ impl Status {
         all.into_iter().find(|status| status.word().eq_ignore_ascii_case(word))
     }
 
+    /// Of the word that the tables hold, in any case.
+    pub(crate) fn of_stored_word(word: &str) -> Option<Self> {
+        let all = [Self::Active, Self::Completed, Self::Failed];
+        all.into_iter().find(|status| status.stored().eq_ignore_ascii_case(word))
+    }
+
     /// Of what the tables hold.
     pub(crate) fn of_stored(stored: &str) -> Self {
         let ended = [Self::Completed, Self::Failed];

@@ -1,6 +1,7 @@
 //! The read tables: who reads says so to the database, reads what the rule allows, and may wait for the
 //! projection.
 
+pub(crate) mod calls;
 mod checkpoint;
 
 use std::str::FromStr;

@@ -48,17 +48,31 @@ pub(crate) struct SeenView {
 }
 
 /// What changed of a conversation besides its messages.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = CallState)]
 pub(crate) struct CallView {
     pub(crate) conversation_id: String,
     pub(crate) call_id: String,
     pub(crate) worker_id: String,
     pub(crate) mobile_no: String,
     pub(crate) urgency: String,
+    /// `ACTIVE`, or how it ended.
     pub(crate) status: String,
     pub(crate) medium: String,
+    /// When the call was opened.
+    #[schema(value_type = String, format = DateTime)]
     pub(crate) timestamp: Timestamp,
+    /// The admin who took the call over.
     pub(crate) admin_id: Option<String>,
+}
+
+/// A call's conversation without its messages.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = ListedConversation)]
+pub(crate) struct ListedView {
+    #[serde(flatten)]
+    pub(crate) call: CallView,
+    pub(crate) total_messages: u64,
 }
 
 impl CallView {

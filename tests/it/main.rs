@@ -19,6 +19,7 @@ mod feeds;
 mod health;
 mod hostile;
 mod house;
+mod lists;
 mod live;
 mod media;
 mod objects;

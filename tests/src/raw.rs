@@ -22,14 +22,19 @@ pub struct Raw {
 impl Raw {
     /// Asks for a feed in this version of HTTP, and reads the answer's head.
     pub async fn feed(system: &System, caller: &Client, version: &str, conversation: &str) -> Self {
+        let path = format!("/api/conversation/{}/stream", encode(conversation));
+        Self::of(system, caller, version, &path).await
+    }
+
+    /// The same, of any feed.
+    pub async fn of(system: &System, caller: &Client, version: &str, path: &str) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         // Small, so that what a reader leaves is soon felt by the server.
         socket.set_recv_buffer_size(4096).unwrap();
         let address = system.base.strip_prefix("http://").unwrap().parse().unwrap();
         let mut stream = socket.connect(address).await.unwrap();
         let request = format!(
-            "GET /api/conversation/{}/stream {version}\r\nHost: turnlog\r\nAuthorization: Bearer {}\r\n\r\n",
-            encode(conversation),
+            "GET {path} {version}\r\nHost: turnlog\r\nAuthorization: Bearer {}\r\n\r\n",
             caller.token()
         );
         stream.write_all(request.as_bytes()).await.unwrap();

@@ -182,9 +182,9 @@ impl Draft {
 }
 
 impl Frame {
-    /// What it says of who may read, to a feed that has not seen it.
-    pub(crate) fn access(&self, seen: Seen) -> Option<&AccessChange> {
-        self.draft.access.as_deref().filter(|_| self.draft.last > seen.up_to)
+    /// What it says of who may read, to a feed that has seen everything up to a position.
+    pub(crate) fn access(&self, seen_to: u64) -> Option<&AccessChange> {
+        self.draft.access.as_deref().filter(|_| self.draft.last > seen_to)
     }
 
     /// Whether its feed ends with it.

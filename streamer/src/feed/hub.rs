@@ -1,11 +1,12 @@
 //! Rooms by conversation: who is listening where.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::calls::is_of_list;
 use super::clock::{Now, Pace};
 use super::frame::Frame;
 use super::queue::{Closing, Item, Queue, Terms};
@@ -19,9 +20,11 @@ type Shard = HashMap<Box<str>, Room>;
 pub(crate) struct Hub {
     shards: Vec<Mutex<Shard>>,
     position: AtomicU64,
+    /// Seats of those who list calls.
+    lists: AtomicUsize,
 }
 
-/// The feeds of one conversation, and how many messages it has as far as any of them knows.
+/// The feeds of one conversation or of one list, and how many messages it has as far as any of them knows.
 #[derive(Debug, Default)]
 struct Room {
     total: u64,
@@ -58,14 +61,26 @@ impl Hub {
     /// With no rooms, following the log from `position`.
     pub(crate) fn new(position: u64) -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Arc::new(Self { shards, position: AtomicU64::new(position) })
+        Arc::new(Self { shards, position: AtomicU64::new(position), lists: AtomicUsize::new(0) })
     }
 
     /// Takes a seat in the room of a conversation's token: from here on its frames queue.
     pub(crate) fn join(self: &Arc<Self>, token: &str, terms: Terms) -> Seat {
-        let queue = Arc::new(Queue::new(terms));
+        self.sit(token, Arc::new(Queue::new(terms)))
+    }
+
+    fn sit(self: &Arc<Self>, token: &str, queue: Arc<Queue>) -> Seat {
+        if is_of_list(token) {
+            self.lists.fetch_add(1, Ordering::SeqCst);
+        }
         self.shard(token).entry(token.into()).or_default().queues.push(Arc::clone(&queue));
         Seat { hub: Arc::clone(self), token: token.into(), queue }
+    }
+
+    /// Whether anybody lists calls. Asked after [`Self::advance`]: whoever is not counted yet will ask for the position
+    /// later, and read what is there by then.
+    pub(crate) fn has_lists(&self) -> bool {
+        self.lists.load(Ordering::SeqCst) > 0
     }
 
     /// Says how far the log was read, before anything of it is published: whoever takes a seat and then asks
@@ -107,6 +122,35 @@ impl Hub {
         let Some(room) = shard.get(token) else { return };
         for queue in room.queues.iter().filter(|queue| audience.has(queue)) {
             queue.push(Item::Live(frame.clone()), wakes);
+        }
+    }
+
+    /// Hands an item to everybody in a room; answers how many queues overflowed.
+    pub(crate) fn tell(&self, token: &str, item: &Item, wakes: &mut Wakes) -> usize {
+        let shard = self.shard(token);
+        let Some(room) = shard.get(token) else { return 0 };
+        room.queues.iter().filter(|queue| !queue.push(item.clone(), wakes)).count()
+    }
+
+    /// Hands an item to everybody who lists calls; answers how many queues overflowed.
+    pub(crate) fn tell_lists(&self, item: &Item, wakes: &mut Wakes) -> usize {
+        let mut overflows = 0;
+        self.each_list(|queue| overflows += usize::from(!queue.push(item.clone(), wakes)));
+        overflows
+    }
+
+    /// Ends the feeds of everybody who lists calls.
+    pub(crate) fn close_lists(&self, why: Closing) -> Wakes {
+        let mut wakes = Wakes::default();
+        self.each_list(|queue| queue.close(why, &mut wakes));
+        wakes
+    }
+
+    fn each_list(&self, mut act: impl FnMut(&Arc<Queue>)) {
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let rooms = shard.iter().filter(|(token, _)| is_of_list(token));
+            rooms.flat_map(|(_, room)| &room.queues).for_each(&mut act);
         }
     }
 
@@ -154,6 +198,11 @@ fn each(shard: &Mutex<Shard>, act: impl FnMut(&Arc<Queue>)) {
 }
 
 impl Seat {
+    /// A place in another room for the same feed.
+    pub(crate) fn beside(&self, token: &str) -> Self {
+        self.hub.sit(token, Arc::clone(&self.queue))
+    }
+
     /// What waits for this feed.
     pub(crate) fn queue(&self) -> &Queue {
         &self.queue
@@ -169,6 +218,9 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        if is_of_list(&self.token) {
+            self.hub.lists.fetch_sub(1, Ordering::SeqCst);
+        }
         let mut shard = self.hub.shard(&self.token);
         let Some(room) = shard.get_mut(&self.token) else { return };
         if let Some(place) = room.queues.iter().position(|queue| Arc::ptr_eq(queue, &self.queue)) {

@@ -3,6 +3,7 @@
 //! twice.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use shared::audit::What;
@@ -20,14 +21,15 @@ use tokio_util::sync::CancellationToken;
 use super::caps::Caps;
 use super::clock::{Clock, Now, Pace};
 use super::frame::{Change, Seen, drafts};
-use super::hub::Hub;
+use super::hub::{Hub, Seat};
 use super::id::{self, LastId, Lost};
 use super::presence::{Presence, Present};
 use super::queue::Terms;
 use super::sse::{self, Wire};
-use super::{Feed, Open, Watch, reader};
+use super::{Feed, Open, Topic, Watch, reader};
 use crate::access::Rule;
 use crate::limits::PEER_PATIENCE;
+use crate::list::Cursors;
 use crate::looks::{Looks, Trail, range};
 use crate::snapshot::Head;
 use crate::tables::{ReadError, Reading, Tables};
@@ -58,6 +60,8 @@ pub(crate) struct Feeds {
     pub(crate) stopping: CancellationToken,
     /// Where looks are recorded.
     pub(crate) looks: Looks,
+    /// Where lists go on.
+    pub(crate) cursors: Cursors,
 }
 
 /// Who wants which feed, and from where.
@@ -100,19 +104,8 @@ impl Feeds {
     pub(crate) async fn join(&self, wish: Wish, may_read: Rule) -> Result<Feed, Problem> {
         let started = Instant::now();
         let subject = Subject::conversation(&wish.conversation);
-        let (token_id, expires_at) = match &wish.identity {
-            Identity::Service => (None, None),
-            Identity::Person(grant) => (Some(grant.token_id.as_str()), Some(grant.expires_at)),
-        };
-        let place = self.caps.admit(&wish.identity, wish.trail.key())?;
-        let clock = Clock::new(self.pace, expires_at, Now::read(), rand::random());
-        let viewer = reader::viewer(&wish.identity);
-        let admin = matches!(viewer, Some(Viewer::Admin(_)));
-        let reader = viewer.as_ref().map(reader::number);
-        let terms = Terms { token_id: token_id.map(Box::from), admin, reader, clock };
-        let seat = self.hub.join(subject.token(), terms);
+        let (seat, open) = self.sit(subject.token(), &wish.identity, &wish.trail)?;
         let tail = self.hub.position();
-        self.still_open(token_id)?;
         let start = self.start(wish.last_id.as_deref(), tail).await?;
         let deadline = started + READ_WAIT;
         let mut reading = self.reading(&wish, may_read, subject.token(), tail, deadline).await?;
@@ -120,32 +113,58 @@ impl Feeds {
         let facts = reading.facts.clone();
         drop(reading);
         seat.know_total(opening.seen.total);
-        let watch = admin.then(|| Box::new(Watch { identity: wish.identity.clone(), facts, may_read }));
+        let watch = is_admin(&wish.identity)
+            .then(|| Box::new(Watch { identity: wish.identity.clone(), facts, may_read }));
         let look = wish.trail.look(&wish.identity, What::FeedOpened);
         let (shown, up_to) = (opening.shown, opening.seen.up_to);
-        let watched = self.looks.opened(look, &wish.conversation, shown, up_to).await?;
+        let watched = self.looks.opened(look, Some(&wish.conversation), shown, up_to).await?;
         metrics::histogram!("turnlog_feed_join_seconds").record(started.elapsed().as_secs_f64());
+        let topic = Topic::Conversation { id: wish.conversation.as_str().into(), seen: opening.seen, watch };
         Ok(Feed {
-            conversation_id: wish.conversation.as_str().into(),
+            topic,
             seat,
-            seen: opening.seen,
             wire: self.wire.clone(),
             opening: Some(opening.bytes),
-            watch,
-            _present: self.present(&wish.conversation, viewer),
+            _present: self.present(&wish.conversation, &wish.identity),
             over: opening.over,
-            // A heartbeat later, something is under way; gone before the next one is within two.
-            peer_timeout: PEER_TIMEOUT.min(self.pace.heartbeat.mul_f64(PEER_PATIENCE)),
-            open: Open::new(place),
+            peer_timeout: self.peer_timeout(),
+            open,
             watched,
         })
     }
 
-    fn present(&self, conversation: &ConversationId, viewer: Option<Viewer>) -> Option<Present> {
-        match viewer {
-            Some(Viewer::Admin(admin)) => Some(self.presence.enter(conversation, admin)),
-            Some(Viewer::Participant(_)) | None => None,
+    fn present(&self, conversation: &ConversationId, identity: &Identity) -> Option<Present> {
+        match reader::viewer(identity)? {
+            Viewer::Admin(admin) => Some(self.presence.enter(conversation, admin)),
+            Viewer::Participant(_) => None,
         }
+    }
+
+    /// Takes a seat in a room, if the caller may have another one.
+    pub(super) fn sit(
+        &self,
+        room: &str,
+        identity: &Identity,
+        trail: &Trail,
+    ) -> Result<(Seat, Open), Problem> {
+        let (token_id, expires_at) = match identity {
+            Identity::Service => (None, None),
+            Identity::Person(grant) => (Some(grant.token_id.as_str()), Some(grant.expires_at)),
+        };
+        let open = Open::new(self.caps.admit(identity, trail.key())?);
+        let clock = Clock::new(self.pace, expires_at, Now::read(), rand::random());
+        let viewer = reader::viewer(identity);
+        let admin = matches!(viewer, Some(Viewer::Admin(_)));
+        let reader = viewer.as_ref().map(reader::number);
+        let terms = Terms { token_id: token_id.map(Box::from), admin, reader, clock };
+        let seat = self.hub.join(room, terms);
+        self.still_open(token_id)?;
+        Ok((seat, open))
+    }
+
+    /// A heartbeat later, something is under way; gone before the next one is within two.
+    pub(super) fn peer_timeout(&self) -> Duration {
+        PEER_TIMEOUT.min(self.pace.heartbeat.mul_f64(PEER_PATIENCE))
     }
 
     /// A revocation or a stop between the check of the credential and the seat would have found no feed to

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
+use super::calls::Changed;
 use super::clock::{Clock, Due, Now, Pace};
 use super::frame::Frame;
 use super::wakes::Wakes;
@@ -25,6 +26,8 @@ pub(crate) enum Closing {
     Expired,
     /// It was open for as long as one may be.
     Lease,
+    /// What it should show next is not known.
+    Lost,
     /// The process stops.
     Stopping,
     /// Its reader may not read it any more.
@@ -39,7 +42,7 @@ impl Closing {
             Self::Revoked => Some("The token was revoked; log in again.".into()),
             Self::Expired => Some("The token has expired; log in again.".into()),
             Self::Denied(denied) => Some(denied.to_string()),
-            Self::Lease | Self::Stopping => None,
+            Self::Lease | Self::Lost | Self::Stopping => None,
         }
     }
 
@@ -50,6 +53,7 @@ impl Closing {
             Self::Revoked => "revoked",
             Self::Expired => "expired",
             Self::Lease => "lease",
+            Self::Lost => "lost",
             Self::Stopping => "stopping",
             Self::Denied(_) => "denied",
         }
@@ -61,6 +65,8 @@ impl Closing {
 pub(crate) enum Item {
     /// What the log brought: each feed takes of it what it has not seen.
     Frame(Arc<Frame>),
+    /// A call as it stands now: what it says to whom depends on who sees it.
+    Call(Arc<Changed>),
     /// A frame without an id, the same for all: it is no fact.
     Live(Bytes),
     /// The feed's token expires then.
@@ -71,6 +77,7 @@ impl Item {
     fn size(&self) -> usize {
         match self {
             Self::Frame(frame) => frame.encoded().len(),
+            Self::Call(changed) => changed.size(),
             Self::Live(bytes) => bytes.len(),
             Self::Expiring(_) => 0,
         }
@@ -253,6 +260,7 @@ pub(crate) mod tests {
             Poll::Pending => None,
             Poll::Ready(Next::Item(Item::Frame(frame))) => Some(Ok(frame.encoded().clone())),
             Poll::Ready(Next::Item(Item::Live(bytes))) => Some(Ok(bytes)),
+            Poll::Ready(Next::Item(Item::Call(_))) => panic!("no calls are told"),
             Poll::Ready(Next::Item(Item::Expiring(_))) => panic!("nothing expires"),
             Poll::Ready(Next::Close(why)) => Some(Err(why)),
         }

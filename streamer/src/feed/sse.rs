@@ -14,7 +14,7 @@ use shared::live::Typing;
 
 use super::id::Lost;
 use crate::limits::RETRY_MILLISECONDS;
-use crate::view::{CallView, ConversationView, MessageView, SeenView};
+use crate::view::{CallView, ConversationView, ListedView, MessageView, SeenView};
 
 /// Writes frames whose ids name the log's epoch.
 #[derive(Debug, Clone)]
@@ -34,6 +34,12 @@ struct Corrected<'a> {
     conversation_id: &'a str,
     message: &'a MessageView,
     total_messages: u64,
+}
+
+#[derive(Serialize)]
+struct InitialCalls<'a> {
+    conversations: &'a [ListedView],
+    cursor: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -105,6 +111,21 @@ impl Wire {
         self.event("ended", id, &data)
     }
 
+    /// The newest of the calls that are open; the cursor goes on where this ends.
+    pub(crate) fn initial_calls(&self, id: u64, conversations: &[ListedView], cursor: Option<&str>) -> Bytes {
+        self.event("initial", id, &InitialCalls { conversations, cursor })
+    }
+
+    /// One call's conversation, as a list shows it.
+    pub(crate) fn listed(&self, id: u64, conversation: &ListedView) -> Bytes {
+        self.event("conversation", id, conversation)
+    }
+
+    /// The client's list has it no longer.
+    pub(crate) fn removed(&self, id: u64, conversation_id: &str) -> Bytes {
+        self.event("removed", id, &json!({"conversation_id": conversation_id}))
+    }
+
     fn event(&self, name: &str, id: u64, data: &impl Serialize) -> Bytes {
         frame(&format!("event: {name}\nid: {}-{id}\ndata: ", self.epoch), data)
     }
@@ -130,7 +151,7 @@ pub(crate) fn heartbeat(now: DateTime<Utc>) -> Bytes {
 }
 
 /// Says that the token is about to expire. Has no id: it is no fact.
-pub(crate) fn expiring(conversation_id: &str, expires_at: DateTime<Utc>) -> Bytes {
+pub(crate) fn expiring(conversation_id: Option<&str>, expires_at: DateTime<Utc>) -> Bytes {
     let expires_at = expires_at.to_rfc3339_opts(SecondsFormat::Secs, false);
     let data = json!({"conversation_id": conversation_id, "expires_at": expires_at});
     frame("event: expiring\ndata: ", &data)
@@ -151,7 +172,7 @@ pub(crate) fn presence(conversation_id: &ConversationId, admins: &[AdminId]) -> 
 }
 
 /// Says why the server closes now. Has no id: the client resumes with the last one it got.
-pub(crate) fn error(conversation_id: &str, why: &str) -> Bytes {
+pub(crate) fn error(conversation_id: Option<&str>, why: &str) -> Bytes {
     frame("event: error\ndata: ", &json!({"error": why, "conversation_id": conversation_id}))
 }
 
@@ -195,7 +216,7 @@ mod tests {
         let text = "event: heartbeat\n\
             data: {\"timestamp\":\"1970-01-01T00:00:00+00:00\",\"status\":\"connected\"}\n\n";
         assert_eq!(beat, text);
-        let error = error("conv_1", "Access denied.");
+        let error = error(Some("conv_1"), "Access denied.");
         assert!(error.starts_with(b"event: error\ndata: {") && !error.windows(3).any(|w| w == b"id:"));
     }
 }

@@ -9,6 +9,7 @@ use shared::health::Progress;
 use shared::log::{LogError, Tail};
 use shared::subjects::{self, Aggregate};
 
+use super::calls::Marks;
 use super::frame::{Change, drafts};
 use super::hub::Hub;
 use super::sse::Wire;
@@ -31,6 +32,7 @@ struct Burst {
 pub(crate) async fn follow(
     mut tail: Tail,
     hub: Arc<Hub>,
+    marks: Arc<Marks>,
     wire: Wire,
     progress: Progress,
 ) -> Result<(), LogError> {
@@ -38,6 +40,9 @@ pub(crate) async fn follow(
     loop {
         let entries = tail.next_batch(TAIL_BATCH).await?;
         hub.advance(tail.position());
+        if hub.has_lists() {
+            marks.mark(&entries);
+        }
         let mut wakes = Wakes::default();
         let (conversations, directory): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_of_conversation);
         for change in directory.iter().filter_map(directory_change) {

@@ -7,7 +7,6 @@ use sha2::{Digest, Sha256};
 use shared::auth::Identity;
 use shared::config::Secret;
 
-use super::Filter;
 use crate::access::session_of;
 
 /// What is sealed, in bytes: the limit, the page, the sequence, the filter.
@@ -16,6 +15,12 @@ const PLAIN: usize = 1 + 8 + 8 + 8;
 const SEAL: usize = 16;
 /// Sets this use of the secret apart from others, and this layout from later ones.
 const PURPOSE: &[u8] = b"turnlog list cursor 1";
+
+/// What tells a filter of a list from others, of other lists too.
+pub(crate) trait Filtering {
+    /// Its parts, in an order and a number of its own.
+    fn parts(&self) -> impl IntoIterator<Item = Option<&str>>;
+}
 
 /// Where a list goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,12 +40,12 @@ pub(crate) struct Cursors(Hmac<Sha256>);
 
 impl Cursor {
     /// Of a list with this filter.
-    pub(crate) fn new(filter: &Filter, limit: u8, page: u64, before: u64) -> Self {
+    pub(crate) fn new(filter: &impl Filtering, limit: u8, page: u64, before: u64) -> Self {
         Self { limit, page, before, filter: fingerprint(filter) }
     }
 
     /// Whether it was made with this filter.
-    pub(crate) fn is_of(&self, filter: &Filter) -> bool {
+    pub(crate) fn is_of(&self, filter: &impl Filtering) -> bool {
         self.filter == fingerprint(filter)
     }
 
@@ -116,11 +121,9 @@ fn put(mac: &mut Hmac<Sha256>, part: &[u8]) {
 }
 
 /// Tells filters apart. A filter is no secret, and who makes two that look alike betrays only itself.
-fn fingerprint(filter: &Filter) -> [u8; 8] {
+fn fingerprint(filter: &impl Filtering) -> [u8; 8] {
     let mut hash = Sha256::new();
-    for part in
-        [filter.account.as_deref(), filter.email.as_deref(), filter.status.map(|status| status.word())]
-    {
+    for part in filter.parts() {
         let length = part.map_or(0, |part| part.len() as u64 + 1);
         hash.update(length.to_be_bytes());
         hash.update(part.unwrap_or_default());
@@ -135,7 +138,7 @@ mod tests {
     use chrono::Utc;
     use shared::auth::{Grant, Who};
 
-    use super::super::Status;
+    use super::super::{Filter, Status};
     use super::*;
 
     fn cursors(secret: &str, epoch: &str) -> Cursors {

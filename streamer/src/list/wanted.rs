@@ -6,7 +6,7 @@ use shared::auth::Identity;
 use shared::problem::Problem;
 use shared::subjects::masked;
 
-use super::cursor::Cursors;
+use super::cursor::{Cursor, Cursors, Filtering};
 use super::{Filter, Status};
 use crate::limits::{MAX_PAGE_SIZE, PAGE_SIZE};
 use crate::query::Wrong;
@@ -71,7 +71,8 @@ impl Parameters {
         let numbered = (limit.unwrap_or(PAGE_SIZE), Start::Page(page.unwrap_or(1)));
         let (limit, start) = match self.cursor {
             None => numbered,
-            Some(text) => go_on(&mut wrong, &filter, limit, cursors.open(caller, &text)).unwrap_or(numbered),
+            Some(text) => go_on(&mut wrong, &filter, limit, cursors.open(caller, &text))
+                .map_or(numbered, |cursor| (cursor.limit, Start::of(&cursor))),
         };
         wrong.finish(Wanted { filter, limit, start, after })
     }
@@ -96,13 +97,19 @@ impl Wanted {
     }
 }
 
+impl Start {
+    fn of(cursor: &Cursor) -> Self {
+        Self::Before { sequence: cursor.before, page: cursor.page }
+    }
+}
+
 /// Goes on where a cursor says, in the same list with pages of the same size.
-fn go_on(
+pub(crate) fn go_on(
     wrong: &mut Wrong,
-    filter: &Filter,
+    filter: &impl Filtering,
     limit: Option<u8>,
-    cursor: Option<super::Cursor>,
-) -> Option<(u8, Start)> {
+    cursor: Option<Cursor>,
+) -> Option<Cursor> {
     let Some(cursor) = cursor else {
         wrong.reject("cursor", "is none that was given to you here; begin again without one");
         return None;
@@ -116,14 +123,13 @@ fn go_on(
             format!("must stay {}, as where the cursor was given, or be left out", cursor.limit),
         );
     }
-    Some((cursor.limit, Start::Before { sequence: cursor.before, page: cursor.page }))
+    Some(cursor)
 }
 
 #[cfg(test)]
 mod tests {
     use shared::config::Secret;
 
-    use super::super::Cursor;
     use super::*;
 
     fn cursors() -> Cursors {
