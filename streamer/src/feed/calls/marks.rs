@@ -237,3 +237,33 @@ fn tell(hub: &Hub, marked: &Marked, changed: &Arc<Changed>) -> Wakes {
     }
     wakes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many conversations, from this one on, that changed there.
+    fn marked(from: usize, count: usize, at: u64) -> Marked {
+        let mark = |n: usize| (n.to_string(), Mark { at, former: HashSet::from([format!("a{at}")]) });
+        Marked { conversations: (from..from + count).map(mark).collect(), ..Marked::default() }
+    }
+
+    #[test]
+    fn what_could_not_be_read_waits_with_what_came_since() {
+        let mut all = marked(0, 2, 9);
+        all.add(Marked { workers: HashMap::from([("w".into(), 5)]), ..marked(1, 2, 7) });
+        assert_eq!((all.len(), all.up_to(), all.workers_at()), (4, 9, 5));
+        assert_eq!((all.conversations["1"].at, all.conversations["1"].former.len()), (9, 2));
+    }
+
+    #[test]
+    fn too_many_are_forgotten_and_that_is_remembered() {
+        let mut all = marked(0, CHANGED_CALLS, 1);
+        all.bound();
+        assert!(!all.lost);
+        all.add(marked(CHANGED_CALLS, 1, 2));
+        assert_eq!((all.lost, all.len()), (true, 0));
+        all.add(marked(0, 1, 3));
+        assert!(all.lost, "until their feeds were closed");
+    }
+}
