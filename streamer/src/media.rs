@@ -234,7 +234,7 @@ impl Reading {
 }
 
 /// The conversation and the object that the path names. What cannot be the name of an object is none.
-struct Attached(ConversationId, Option<ObjectName>);
+pub(crate) struct Attached(ConversationId, Option<ObjectName>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Attached {
     type Rejection = Problem;

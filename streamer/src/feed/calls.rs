@@ -218,6 +218,7 @@ impl Feeds {
             seat,
             wire: self.wire.clone(),
             opening: Some(bytes.freeze()),
+            _present: None,
             over: false,
             peer_timeout: self.peer_timeout(),
             open,

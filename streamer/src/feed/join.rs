@@ -113,7 +113,7 @@ impl Feeds {
         let facts = reading.facts.clone();
         drop(reading);
         seat.know_total(opening.seen.total);
-        let watch = is_admin(&wish.identity)
+        let watch = matches!(reader::viewer(&wish.identity), Some(Viewer::Admin(_)))
             .then(|| Box::new(Watch { identity: wish.identity.clone(), facts, may_read }));
         let look = wish.trail.look(&wish.identity, What::FeedOpened);
         let (shown, up_to) = (opening.shown, opening.seen.up_to);

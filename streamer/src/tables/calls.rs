@@ -105,7 +105,7 @@ impl Tables {
             let (transaction, position) = self.open_list(identity).await?;
             Ok(((transaction, position), position))
         };
-        let (mut transaction, position) = self.at(at_least, deadline, open).await?;
+        let (mut transaction, position) = self.checkpoint.at(at_least, deadline, open).await?;
         let said = sqlx::query!("SELECT company_id FROM turnlog.company_of($1)", admin_token(identity))
             .fetch_optional(&mut *transaction)
             .await?;
@@ -131,7 +131,7 @@ impl Tables {
             let (transaction, position) = self.open_list(&Identity::Service).await?;
             Ok(((transaction, position), position))
         };
-        let (mut transaction, position) = self.at(at_least, deadline, open).await?;
+        let (mut transaction, position) = self.checkpoint.at(at_least, deadline, open).await?;
         let rows = sqlx::query_as!(
             Row,
             r#"SELECT c.token AS "token!", c.conversation_id AS "conversation_id!", c.status AS "status!",
