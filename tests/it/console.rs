@@ -1,7 +1,7 @@
 //! The console in a real browser.
 
 use serde_json::json;
-use tests::{Binary, Browser, Client, Parts, eventually};
+use tests::{Binary, Browser, Client, Nginx, Parts, eventually};
 
 use crate::{ids, message};
 
@@ -27,8 +27,15 @@ async fn the_page_shows_messages_in_order_corrects_them_and_survives_a_restart()
     let mut streamer = Binary::serve("streamer", &parts).await;
     let caller = writer.client.login("RID001").await;
     say(&caller, "m1", "one").await;
+    // One address for both, as users have it: what is asked goes to the streamer, the session is begun at the writer.
+    let writes = format!(
+        "proxy_set_header Host $http_host; proxy_http_version 1.1; proxy_set_header Connection '';
+         if ($request_method !~ ^(GET|HEAD)$) {{ proxy_pass {}; }}",
+        writer.base
+    );
+    let nginx = Nginx::before(streamer.client.base(), &writes).await;
     let mut browser = Browser::start().await;
-    browser.open(&format!("{}/console?conversation=conv_1", streamer.client.base())).await;
+    browser.open(&format!("{}/console?conversation=conv_1", nginx.client.base())).await;
     browser.fill("#token", caller.token()).await;
     browser.click("#watch button").await;
     shows(&mut browser, &["one"]).await;

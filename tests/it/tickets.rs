@@ -118,6 +118,7 @@ async fn a_ticketed_feed_lives_and_dies_with_the_token() {
     assert!(reply.body["expires_in"].as_u64().unwrap() <= 3, "{}", reply.text);
     let mut feed = open(&system.client, reply.body["ticket"].as_str().unwrap()).await;
     feed.expect("initial").await;
+    feed.expect("expiring").await;
     assert!(feed.expect("error").await.data["error"].as_str().unwrap().contains("expired"));
 }
 

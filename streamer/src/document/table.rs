@@ -1,6 +1,6 @@
 //! A conversation as CSV: one row for each message, for spreadsheets and for programs.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Document;
 
@@ -35,12 +35,12 @@ pub(super) fn write(document: &Document) -> Result<Vec<u8>, csv::Error> {
     table.into_inner().map_err(|error| error.into_error().into())
 }
 
-fn cell(value: &serde_json::Value) -> String {
+fn cell(value: &Value) -> String {
     match value {
-        serde_json::Value::Null => String::new(),
-        serde_json::Value::String(text) => inert(text),
-        // Lists and numbers begin with a bracket or a digit.
-        other => other.to_string(),
+        Value::Null => String::new(),
+        Value::String(text) => inert(text),
+        // These begin with a letter, a digit or a bracket.
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     }
 }
 
