@@ -12,7 +12,7 @@ import time
 from common import ConversationMessage, get_current_user
 from fastapi import Depends
 from fastapi.responses import StreamingResponse
-from sqlalchemy import Index, select
+from sqlalchemy import Index, func, select
 from tuned import Sessions, app, engine
 
 INTERVAL = 1.0
@@ -24,6 +24,8 @@ by_conversation = Index("ix_conversation", Message.elevenlabs_conversation_id, M
 @app.on_event("startup")
 async def create_index():
     async with engine.begin() as connection:
+        # Both workers start at once, and one of two that make the same index fails.
+        await connection.execute(select(func.pg_advisory_xact_lock(1)))
         await connection.run_sync(lambda sync: by_conversation.create(sync, checkfirst=True))
 
 
