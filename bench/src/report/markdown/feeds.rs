@@ -70,7 +70,7 @@ fn peak(rows: &[Row<PeakRun>]) -> String {
         let latencies: Vec<Latency> = best().map(|step| step.from_stored).collect();
         let too_high = row.runs.last().and_then(|run| run.steps.last()).filter(|step| !step.kept_up);
         vec![
-            spread(best().map(|step| step.delivered)),
+            if latencies.is_empty() { "none".into() } else { spread(best().map(|step| step.delivered)) },
             quantiles(&latencies, |latency| *latency, &[|l| l.p50_ms, |l| l.p99_ms]),
             cpu(best().map(|step| &step.cpu_percent)),
             too_high.map_or("–".into(), |step| {
