@@ -6,7 +6,7 @@
 
 mod marks;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::{Bytes, BytesMut};
@@ -67,6 +67,8 @@ pub(crate) struct Changed {
     now: CallNow,
     /// Where in the log it changed last, as far as this tells of it.
     at: u64,
+    /// What the tables had of the log when it was read.
+    position: u64,
     /// Later ones have greater numbers, within this process.
     number: u64,
     /// To those who see it.
@@ -76,12 +78,11 @@ pub(crate) struct Changed {
 }
 
 impl Changed {
-    /// `position` is what the tables had of the log when it was read.
     fn new(now: CallNow, position: u64, at: u64, number: u64, wire: &Wire) -> Self {
         let id = now.view.call.conversation_id.as_str();
         let shown = if is_open(&now) { wire.listed(position, &now.view) } else { wire.ended(position, id) };
         let removed = wire.removed(position, id);
-        Self { now, at, number, shown, removed }
+        Self { now, at, position, number, shown, removed }
     }
 
     /// Bytes that it takes while it waits.
@@ -102,8 +103,9 @@ pub(crate) struct Watching {
     identity: Identity,
     scope: CallScope,
     directory: Directory,
-    /// The conversations that the client has, as hashes of their tokens.
-    has: HashSet<u64>,
+    /// The conversations that the client has, as hashes of their tokens, and how far in the log what it has of each
+    /// reaches: what was read may be newer than the change that it was read for.
+    has: HashMap<u64, u64>,
     /// What it began with has everything up to here in the log.
     up_to: u64,
     /// The last change that was taken in: one may come through two rooms.
@@ -153,9 +155,13 @@ impl Watching {
         }
         self.taken = changed.number;
         let key = key(&changed.now.token);
-        match told(self.has.contains(&key), &changed.now, &self.scope)? {
+        let known = self.has.get(&key).copied();
+        if known.is_some_and(|position| changed.at <= position) {
+            return None;
+        }
+        match told(known.is_some(), &changed.now, &self.scope)? {
             Told::Conversation => {
-                self.has.insert(key);
+                self.has.insert(key, changed.position);
                 Some(changed.shown.clone())
             }
             Told::Ended => {
@@ -204,7 +210,7 @@ impl Feeds {
         drop(listing);
         let cursor =
             next.map(|before| self.cursors.seal(&identity, &Cursor::new(&filter, MAX_PAGE_SIZE, 1, before)));
-        let has = rows.iter().map(|row| key(&row.token)).collect();
+        let has = rows.iter().map(|row| (key(&row.token), up_to)).collect();
         let views: Vec<_> = rows.into_iter().map(|row| row.view).collect();
         let mut bytes = BytesMut::from(&sse::preamble()[..]);
         bytes.extend_from_slice(&self.wire.initial_calls(up_to, &views, cursor.as_deref()));
@@ -274,7 +280,7 @@ pub(super) mod tests {
             scope: crate::access::call_scope(&admin()).unwrap(),
             identity: admin(),
             directory: Directory::Unknown,
-            has: HashSet::new(),
+            has: HashMap::new(),
             up_to: 10,
             taken: 0,
             _beside: None,
@@ -283,7 +289,7 @@ pub(super) mod tests {
 
     /// The event of what is sent.
     fn sent(watching: &mut Watching, now: CallNow, at: u64, number: u64) -> Option<String> {
-        let bytes = watching.take(&Changed::new(now, 99, at, number, &Wire::new("e")))?;
+        let bytes = watching.take(&Changed::new(now, at, at, number, &Wire::new("e")))?;
         let text = std::str::from_utf8(&bytes).unwrap();
         Some(text.lines().next().unwrap()["event: ".len()..].to_owned())
     }
@@ -319,7 +325,20 @@ pub(super) mod tests {
         assert_eq!(sent(&mut watching, now(), 10, 1), None);
         assert!(sent(&mut watching, now(), 11, 2).is_some());
         assert_eq!(sent(&mut watching, now(), 11, 2), None);
-        assert!(sent(&mut watching, now(), 11, 3).is_some());
+        assert_eq!(sent(&mut watching, now(), 11, 3), None);
+        assert!(sent(&mut watching, now(), 12, 4).is_some());
+    }
+
+    #[test]
+    fn what_was_read_with_a_later_change_in_it_is_told_once() {
+        let mut watching = watching();
+        let mut take = |position, at, number| {
+            let now = call("t", None, Some("c"), "ACTIVE");
+            watching.take(&Changed::new(now, position, at, number, &Wire::new("e"))).is_some()
+        };
+        assert!(take(13, 12, 1));
+        assert!(!take(13, 13, 2));
+        assert!(take(14, 14, 3));
     }
 
     #[test]
