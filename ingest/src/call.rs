@@ -201,15 +201,6 @@ fn media_id(text: String) -> Result<String, Invalid> {
     if hash { Ok(text) } else { Err(Invalid("must be the media_id of an upload".into())) }
 }
 
-/// Who acts on a conversation from outside of it.
-#[derive(Debug, Clone)]
-pub(crate) struct Acting {
-    /// The admin.
-    pub(crate) admin: AdminId,
-    /// Whose, as the token says.
-    pub(crate) company: CompanyId,
-}
-
 /// How an admin stands to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -219,22 +210,23 @@ pub(crate) enum Standing {
     Colleagues,
 }
 
+/// What an admin is told who may not see a conversation.
+pub(crate) fn denied() -> Problem {
+    let detail = "Access denied. You don't have permission to view this conversation.";
+    Problem::new(Kind::Forbidden, detail)
+}
+
 impl App {
-    /// How an admin stands to a conversation, as the log has it now.
+    /// How an admin stands to a conversation, as the log has it now; `company` is what their token says.
     ///
     /// # Errors
     /// 404 where there is no conversation, 403 where it is none of theirs, 503.
     pub(crate) async fn standing(
         &self,
-        acting: &Acting,
+        admin: &AdminId,
+        company: &CompanyId,
         conversation: &ConversationId,
     ) -> Result<Standing, Problem> {
-        let denied = || {
-            Problem::new(
-                Kind::Forbidden,
-                "Access denied. You don't have permission to view this conversation.",
-            )
-        };
         let known = self
             .committer
             .look(&Subject::conversation(conversation), |state| {
@@ -245,13 +237,11 @@ impl App {
         let Some(call) = known else {
             return Err(Problem::new(Kind::NotFound, "There is no such conversation."));
         };
-        let company = &acting.company;
-        let admin = Subject::admin(&acting.admin);
-        if !self.committer.look(&admin, |state| state.admin.allows(company)).await? {
+        if !self.committer.look(&Subject::admin(admin), |state| state.admin.allows(company)).await? {
             return Err(denied());
         }
         let call = call.ok_or_else(denied)?;
-        if call.admin_id.as_ref() == Some(&acting.admin) {
+        if call.admin_id.as_ref() == Some(admin) {
             return Ok(Standing::Reads);
         }
         let worker = Subject::worker(&call.worker_id);

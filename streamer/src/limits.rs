@@ -170,15 +170,6 @@ pub(crate) const SAID_AHEAD: Duration = Duration::from_secs(5);
 /// How long the peer of a WebSocket that we close may take to close it, too.
 pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
-const _: () = assert!(SHARDS.is_multiple_of(SWEEP_STEPS), "every step has as many shards");
-const _: () = assert!(MAX_SAID_BYTES < MAX_MESSAGE_BYTES, "one that says too much is told so");
-const _: () =
-    assert!(PRESENCE_REPEAT.as_millis() * 2 < PRESENCE_FORGOTTEN.as_millis(), "one repeat may be lost");
-const _: () = assert!(SWEEP_ROUND.as_millis() < 1_000, "a token that expired is seen within a second");
-const _: () = assert!(
-    DRAIN_STEPS as u128 * DRAIN_PAUSE.as_millis() * 2 <= shared::limits::DRAIN_TIMEOUT.as_millis(),
-    "feeds end well before they are cut off"
-);
 /// Pages of a PDF at most, by an estimate: the largest take about ten seconds and 300 MB to set.
 pub(crate) const PDF_PAGES: usize = 300;
 
@@ -194,6 +185,15 @@ pub(crate) const UNBROKEN: usize = 30;
 /// Letters of a conversation's id in the name of its file: file systems take 255 bytes.
 pub(crate) const FILE_NAME: usize = 120;
 
+const _: () = assert!(SHARDS.is_multiple_of(SWEEP_STEPS), "every step has as many shards");
+const _: () = assert!(MAX_SAID_BYTES < MAX_MESSAGE_BYTES, "one that says too much is told so");
+const _: () =
+    assert!(PRESENCE_REPEAT.as_millis() * 2 < PRESENCE_FORGOTTEN.as_millis(), "one repeat may be lost");
+const _: () = assert!(SWEEP_ROUND.as_millis() < 1_000, "a token that expired is seen within a second");
+const _: () = assert!(
+    DRAIN_STEPS as u128 * DRAIN_PAUSE.as_millis() * 2 <= shared::limits::DRAIN_TIMEOUT.as_millis(),
+    "feeds end well before they are cut off"
+);
 const _: () = assert!(SHARDS.is_power_of_two(), "a shard is picked by masking");
 const _: () = assert!(FRAME_BYTES <= QUEUE_BYTES, "an ordinary frame fits a queue");
 const _: () = assert!(FRAME_MESSAGES <= TAIL_BATCH, "a frame comes of one batch");

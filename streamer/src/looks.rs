@@ -187,7 +187,7 @@ impl Drop for Watched {
         let ended = of(ended, conversation.as_ref(), shown);
         let job = Job::Store(Box::new(ended.with("reason", reason)), None);
         if looks.0.try_send(job).is_err() {
-            lost(1, "too many wait for it");
+            lost("too many wait for it");
         }
     }
 }
@@ -201,9 +201,9 @@ fn of(look: Look, conversation: Option<&ConversationId>, shown: Option<(u64, u64
 }
 
 /// A feed's end is recorded as well as can be: without it the record of its beginning has no end.
-fn lost(ends: u64, cause: &str) {
-    metrics::counter!("turnlog_audit_lost_total").increment(ends);
-    tracing::warn!(ends, cause, "the end of a feed is not in the audit log");
+fn lost(cause: &str) {
+    metrics::counter!("turnlog_audit_lost_total").increment(1);
+    tracing::warn!(cause, "the end of a feed is not in the audit log");
 }
 
 /// Stores what comes, for ever.
@@ -236,7 +236,7 @@ pub(crate) async fn write(audit: Audit, mut queue: mpsc::Receiver<Job>) -> Resul
                 (Some(answer), stored) => {
                     let _gone = answer.send(stored);
                 }
-                (None, Err(cause)) => lost(1, &cause),
+                (None, Err(cause)) => lost(&cause),
                 (None, Ok(())) => {}
             }
         }

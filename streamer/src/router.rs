@@ -92,8 +92,8 @@ struct Snapshot {
 
 /// Snapshot of a conversation
 ///
-/// The whole conversation with its messages, however it came in. A participant reads its own; services and researchers
-/// read all.
+/// The whole conversation with its messages, however it came in. A participant reads its own, an admin those of calls that
+/// they hold or that nobody of their company does; services and researchers read all.
 #[utoipa::path(
     get, path = "/api/conversation/{id}", tag = tags::READERS,
     security(("participant" = []), ("admin" = []), ("researcher" = []), ("service" = []), ("session" = [])),
@@ -149,7 +149,7 @@ async fn conversation(
 /// - `pdf`: to be printed, in any script that there is a font for; a conversation that would take too many pages is 413.
 #[utoipa::path(
     get, path = "/api/conversation/{id}/export", tag = tags::READERS,
-    security(("participant" = []), ("admin" = []), ("researcher" = []), ("service" = [])),
+    security(("participant" = []), ("admin" = []), ("researcher" = []), ("service" = []), ("session" = [])),
     params(
         ("id" = String, Path, description = "The conversation's id.", example = "conv_abc123"),
         ("format" = Option<String>, Query, description = "`json`, `pdf`, `csv` or `txt`; json when it is left out."),
@@ -257,7 +257,7 @@ async fn list(
 /// message replaces the one before. Nobody finds what they may not read.
 #[utoipa::path(
     get, path = "/api/v1/search", tag = tags::READERS,
-    security(("participant" = []), ("admin" = []), ("researcher" = []), ("service" = [])),
+    security(("participant" = []), ("admin" = []), ("researcher" = []), ("service" = []), ("session" = [])),
     params(
         ("q" = String, Query, description = "What to look for, at most 500 characters and 64 words.", example = "help"),
         ("conversation_id" = Option<String>, Query, description = "Only in this conversation."),

@@ -261,6 +261,14 @@ async fn a_call_is_printed_with_who_and_what_it_is_about_and_what_answers_are_ba
     ] {
         assert!(printed.text.contains(wanted), "{wanted} is missing: {}", printed.text);
     }
+    // What is known of the call is as of a sequence, too: the file changes with it.
+    let of = |deed: &str| format!("/api/conversation/{conversation}/{deed}");
+    for (deed, body) in [("takeover", json!({})), ("seen", json!({"sequence": last})), ("end", json!({}))] {
+        let done = watching.post(&of(deed), &body).await;
+        let path = of(&format!("export?after={}", done.sequence()));
+        let document = watching.get(&path).await.body;
+        assert_eq!(document["as_of_sequence"], done.sequence(), "{deed}");
+    }
     admin(&system, "admin_2", "other").get(&path("pdf")).await.assert_problem(403);
     let body = watching.request(Method::GET, &path("pdf")).send().await.unwrap().bytes().await.unwrap();
     let shown = text(&read("pdf", &body).await);

@@ -20,7 +20,7 @@ use super::bodies::{IsTyping, NewCall, NewTurn, Seen};
 use super::messages::idempotency_key;
 use super::{named, stored};
 use crate::App;
-use crate::call::{Acting, Standing, parse, parse_turn};
+use crate::call::{Standing, denied, parse, parse_turn};
 use crate::command::{Command, Deed, OnCall};
 
 /// A call is open.
@@ -145,11 +145,10 @@ pub(crate) async fn take_over(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let conversation: ConversationId = named(id)?;
-    let acting = Acting { admin, company };
-    app.standing(&acting, &conversation).await?;
+    app.standing(&admin, &company, &conversation).await?;
     let conversation_id = conversation.to_string();
-    let sequence = app.on_call(conversation, Deed::TakeOver(acting.admin.clone()), origin).await?;
-    let admin_id = Some(acting.admin.into());
+    let sequence = app.on_call(conversation, Deed::TakeOver(admin.clone()), origin).await?;
+    let admin_id = Some(admin.into());
     Ok(stored(sequence, Done { success: true, conversation_id, admin_id, sequence }))
 }
 
@@ -172,10 +171,9 @@ pub(crate) async fn release(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let conversation: ConversationId = named(id)?;
-    let acting = Acting { admin, company };
-    app.standing(&acting, &conversation).await?;
+    app.standing(&admin, &company, &conversation).await?;
     let conversation_id = conversation.to_string();
-    let sequence = app.on_call(conversation, Deed::Release(acting.admin), origin).await?;
+    let sequence = app.on_call(conversation, Deed::Release(admin), origin).await?;
     Ok(stored(sequence, Done { success: true, conversation_id, admin_id: None, sequence }))
 }
 
@@ -210,9 +208,8 @@ pub(crate) async fn end(
     let by: Option<AdminId> = match identity {
         Identity::Service => None,
         Identity::Person(Grant { who: Who::Admin { id: admin, company }, .. }) => {
-            let acting = Acting { admin, company };
-            app.standing(&acting, &conversation).await?;
-            Some(acting.admin)
+            app.standing(&admin, &company, &conversation).await?;
+            Some(admin)
         }
         Identity::Person(_) => {
             let detail = "This endpoint is only for a service's API key or an admin's token.";
@@ -305,13 +302,9 @@ impl App {
     async fn viewer(&self, identity: Identity, conversation: &ConversationId) -> Result<Viewer, Problem> {
         match identity {
             Identity::Person(Grant { who: Who::Admin { id: admin, company }, .. }) => {
-                let acting = Acting { admin, company };
-                match self.standing(&acting, conversation).await? {
-                    Standing::Reads => Ok(Viewer::Admin(acting.admin)),
-                    Standing::Colleagues => Err(Problem::new(
-                        Kind::Forbidden,
-                        "Access denied. You don't have permission to view this conversation.",
-                    )),
+                match self.standing(&admin, &company, conversation).await? {
+                    Standing::Reads => Ok(Viewer::Admin(admin)),
+                    Standing::Colleagues => Err(denied()),
                 }
             }
             Identity::Person(Grant { who: Who::Participant(id), .. }) => {

@@ -4,6 +4,7 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use serde::Serialize;
 use shared::auth::AsService;
+use shared::envelope::Origin;
 use shared::events::{Admin, Worker};
 use shared::http::openapi::{CallCommandProblems, WriteProblems, tags};
 use shared::http::{Fields, RequestOrigin, read_json};
@@ -56,9 +57,7 @@ pub(crate) async fn register_worker(
     let name = fields.optional("name", short_text);
     let (company_id, mobile_no) = fields.finish(company_id.zip(mobile_no))?;
     let id = worker_id.to_string();
-    let command = OnDirectory::RegisterWorker(Worker { worker_id, company_id, mobile_no, name });
-    let sequence = app.committer.submit(Command::Directory(command), origin).await?.sequence;
-    Ok(stored(sequence, Listed { success: true, id, sequence }))
+    app.list(id, OnDirectory::RegisterWorker(Worker { worker_id, company_id, mobile_no, name }), origin).await
 }
 
 /// Remove a worker
@@ -80,10 +79,7 @@ pub(crate) async fn remove_worker(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let worker_id: WorkerId = named(id)?;
-    let id = worker_id.to_string();
-    let command = Command::Directory(OnDirectory::RemoveWorker(worker_id));
-    let sequence = app.committer.submit(command, origin).await?.sequence;
-    Ok(stored(sequence, Listed { success: true, id, sequence }))
+    app.list(worker_id.to_string(), OnDirectory::RemoveWorker(worker_id), origin).await
 }
 
 /// Register an admin
@@ -112,9 +108,7 @@ pub(crate) async fn register_admin(
     let name = fields.optional("name", short_text);
     let company_id = fields.finish(company_id)?;
     let id = admin_id.to_string();
-    let command = OnDirectory::RegisterAdmin(Admin { admin_id, company_id, name });
-    let sequence = app.committer.submit(Command::Directory(command), origin).await?.sequence;
-    Ok(stored(sequence, Listed { success: true, id, sequence }))
+    app.list(id, OnDirectory::RegisterAdmin(Admin { admin_id, company_id, name }), origin).await
 }
 
 /// Remove an admin
@@ -137,8 +131,13 @@ pub(crate) async fn remove_admin(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let admin_id: AdminId = named(id)?;
-    let id = admin_id.to_string();
-    let command = Command::Directory(OnDirectory::RemoveAdmin(admin_id));
-    let sequence = app.committer.submit(command, origin).await?.sequence;
-    Ok(stored(sequence, Listed { success: true, id, sequence }))
+    app.list(admin_id.to_string(), OnDirectory::RemoveAdmin(admin_id), origin).await
+}
+
+impl App {
+    /// Has the directory say so of whom `id` names.
+    async fn list(&self, id: String, command: OnDirectory, origin: Origin) -> Result<Response, Problem> {
+        let sequence = self.committer.submit(Command::Directory(command), origin).await?.sequence;
+        Ok(stored(sequence, Listed { success: true, id, sequence }))
+    }
 }

@@ -136,8 +136,9 @@ impl Tables {
             Row,
             r#"SELECT c.token AS "token!", c.conversation_id AS "conversation_id!", c.status AS "status!",
                       c.message_count AS "message_count!", k.first_sequence AS "first_sequence!",
-                      k.call_id AS "call_id!", k.worker_id AS "worker_id!", k.mobile_no AS "mobile_no!", k.urgency AS "urgency!", k.medium AS "medium!",
-                      k.opened_at AS "opened_at!", k.opened_offset AS "opened_offset!", k.admin_id, k.company_id
+                      k.call_id AS "call_id!", k.worker_id AS "worker_id!", k.mobile_no AS "mobile_no!",
+                      k.urgency AS "urgency!", k.medium AS "medium!", k.opened_at AS "opened_at!",
+                      k.opened_offset AS "opened_offset!", k.admin_id, k.company_id
                FROM turnlog.calls k JOIN turnlog.conversations c ON c.token = k.conversation
                WHERE k.conversation = ANY($1) OR k.worker = ANY($2) AND k.ended_at IS NULL
                ORDER BY k.first_sequence LIMIT $3"#,
