@@ -208,6 +208,11 @@ impl Event {
             Self::WorkerRemoved(data) => Subject::worker(&data.worker_id),
             Self::AdminRegistered(data) => Subject::admin(&data.admin_id),
             Self::AdminRemoved(data) => Subject::admin(&data.admin_id),
+            Self::DreamRecorded(data) | Self::DreamChanged(data) => Subject::dream(&data.dream_id),
+            Self::DreamInterpreted(data) => Subject::dream(&data.dream_id),
+            Self::DreamDiscussed(data) => Subject::dream(&data.dream_id),
+            Self::SessionOpened(data) => Subject::conversation(&data.conversation_id),
+            Self::ConversationLinked(data) => Subject::conversation(&data.conversation_id),
         }
     }
 }

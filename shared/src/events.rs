@@ -6,6 +6,7 @@
 mod call;
 mod message;
 mod report;
+mod session;
 mod webhook;
 
 use chrono::{DateTime, Utc};
@@ -16,6 +17,7 @@ use crate::ids::ParticipantId;
 pub use call::{Admin, AdminRemoval, Call, Ending, Handover, Sighting, Viewer, Worker, WorkerRemoval};
 pub use message::{Attachment, AttachmentKind, Correction, Message, PLACE_STEP};
 pub use report::{Claim, Payload, RawJson, Recording, Report, Source, StoredObject};
+pub use session::{Discussion, Dream, EmotionalTone, Interpretation, Link, Session};
 pub use webhook::{Refusal, Unread};
 
 /// A fact.
@@ -61,6 +63,18 @@ pub enum Event {
     AdminRegistered(Admin),
     /// An admin left.
     AdminRemoved(AdminRemoval),
+    /// A dream was told.
+    DreamRecorded(Dream),
+    /// A dream is told otherwise now.
+    DreamChanged(Dream),
+    /// An interpreter said what they make of a dream.
+    DreamInterpreted(Interpretation),
+    /// A dream has a conversation with an interpreter.
+    DreamDiscussed(Discussion),
+    /// A call of the vendor's can begin that belongs to a conversation.
+    SessionOpened(Session),
+    /// A conversation of the vendor's is a session of one of ours.
+    ConversationLinked(Link),
 }
 
 /// Data of `turnlog.participant.enrolled.v1` and `turnlog.participant.updated.v1`.
@@ -115,6 +129,12 @@ impl Event {
             Self::WorkerRemoved(_) => "turnlog.worker.removed.v1",
             Self::AdminRegistered(_) => "turnlog.admin.registered.v1",
             Self::AdminRemoved(_) => "turnlog.admin.removed.v1",
+            Self::DreamRecorded(_) => "turnlog.dream.recorded.v1",
+            Self::DreamChanged(_) => "turnlog.dream.changed.v1",
+            Self::DreamInterpreted(_) => "turnlog.dream.interpreted.v1",
+            Self::DreamDiscussed(_) => "turnlog.dream.discussed.v1",
+            Self::SessionOpened(_) => "turnlog.session.opened.v1",
+            Self::ConversationLinked(_) => "turnlog.conversation.linked.v1",
         }
     }
 
@@ -141,6 +161,11 @@ impl Event {
             Self::WorkerRemoved(data) => serde_json::to_vec(data),
             Self::AdminRegistered(data) => serde_json::to_vec(data),
             Self::AdminRemoved(data) => serde_json::to_vec(data),
+            Self::DreamRecorded(data) | Self::DreamChanged(data) => serde_json::to_vec(data),
+            Self::DreamInterpreted(data) => serde_json::to_vec(data),
+            Self::DreamDiscussed(data) => serde_json::to_vec(data),
+            Self::SessionOpened(data) => serde_json::to_vec(data),
+            Self::ConversationLinked(data) => serde_json::to_vec(data),
         }
     }
 
@@ -170,6 +195,12 @@ impl Event {
             "turnlog.worker.removed.v1" => Self::WorkerRemoved(serde_json::from_slice(data)?),
             "turnlog.admin.registered.v1" => Self::AdminRegistered(serde_json::from_slice(data)?),
             "turnlog.admin.removed.v1" => Self::AdminRemoved(serde_json::from_slice(data)?),
+            "turnlog.dream.recorded.v1" => Self::DreamRecorded(serde_json::from_slice(data)?),
+            "turnlog.dream.changed.v1" => Self::DreamChanged(serde_json::from_slice(data)?),
+            "turnlog.dream.interpreted.v1" => Self::DreamInterpreted(serde_json::from_slice(data)?),
+            "turnlog.dream.discussed.v1" => Self::DreamDiscussed(serde_json::from_slice(data)?),
+            "turnlog.session.opened.v1" => Self::SessionOpened(serde_json::from_slice(data)?),
+            "turnlog.conversation.linked.v1" => Self::ConversationLinked(serde_json::from_slice(data)?),
             _ => return Ok(None),
         }))
     }

@@ -112,6 +112,16 @@ text_id! {
     CompanyId by short_id
 }
 
+text_id! {
+    /// A dream that somebody told of. At most 256 bytes.
+    DreamId by short_id
+}
+
+text_id! {
+    /// Who talks with a dreamer: `jung`. At most 256 bytes.
+    InterpreterId by short_id
+}
+
 /// Prefix of the ids that turnlog itself gives to conversations which came without one.
 const STANDING: &str = "standing.";
 

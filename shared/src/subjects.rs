@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-use crate::ids::{AdminId, ConversationId, ParticipantId, WorkerId};
+use crate::ids::{AdminId, ConversationId, DreamId, ParticipantId, WorkerId};
 
 /// Everything that is a fact lives below this.
 pub const ALL: &str = "evt.>";
@@ -37,6 +37,8 @@ pub enum Aggregate {
     Worker,
     /// A person who watches calls.
     Admin,
+    /// A dream, and what is made of it.
+    Dream,
 }
 
 impl Aggregate {
@@ -49,6 +51,7 @@ impl Aggregate {
             Self::Source => "source",
             Self::Worker => "worker",
             Self::Admin => "admin",
+            Self::Dream => "dream",
         }
     }
 }
@@ -82,6 +85,11 @@ impl Subject {
     /// An admin's subject.
     pub fn admin(id: &AdminId) -> Self {
         Self::of(Aggregate::Admin, id.as_str())
+    }
+
+    /// A dream's subject.
+    pub fn dream(id: &DreamId) -> Self {
+        Self::of(Aggregate::Dream, id.as_str())
     }
 
     /// The whole subject.

@@ -6,9 +6,9 @@ use chrono::DateTime;
 use serde_json::{Value, json};
 use shared::envelope::{Entry, Envelope, EventId, Origin};
 use shared::events::{
-    Admin, AdminRemoval, Call, Claim, Correction, Ending, Enrolment, Event, Handover, Message, Payload,
-    RawJson, Recording, Refusal, Report, Revocation, Sighting, Source, StoredObject, Unread, Viewer, Worker,
-    WorkerRemoval,
+    Admin, AdminRemoval, Call, Claim, Correction, Discussion, Dream, EmotionalTone, Ending, Enrolment, Event,
+    Handover, Interpretation, Link, Message, Payload, RawJson, Recording, Refusal, Report, Revocation,
+    Session, Sighting, Source, StoredObject, Unread, Viewer, Worker, WorkerRemoval,
 };
 use shared::ids::{Provider, Speaker, Timestamp};
 use shared::problem::KINDS;
@@ -51,6 +51,7 @@ fn events() -> Vec<Event> {
         sources: None,
         attachments: Vec::new(),
         late: false,
+        session: 0,
     };
     let corrected = Message { content: "What is PAD?".into(), ..message.clone() };
     let enrolment = Enrolment {
@@ -74,7 +75,59 @@ fn events() -> Vec<Event> {
     .into_iter()
     .chain(told())
     .chain(called())
+    .chain(dreamt())
     .collect()
+}
+
+/// Dreams, what is made of them, and the sessions in which they are talked about.
+fn dreamt() -> Vec<Event> {
+    let now = DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").unwrap().to_utc();
+    let dream_id = || id("7f3c1f6e-7c1c-4a3b-9f43-0a0f5f3d6a11");
+    let conversation_id = || id("4b0c9d5e-2f6a-4c9e-8a37-1d2e3f405162");
+    let dream = Dream {
+        dream_id: dream_id(),
+        participant_id: id("RID001"),
+        raw_transcript: "I was flying over the sea, and then I fell.".into(),
+        themes: vec!["flying".into(), "falling".into()],
+        recorded_at: Timestamp::parse("2025-01-08T07:30:00+05:30", now).unwrap(),
+    };
+    vec![
+        Event::DreamRecorded(dream.clone()),
+        Event::DreamChanged(Dream { themes: Vec::new(), ..dream }),
+        Event::DreamInterpreted(Interpretation {
+            dream_id: dream_id(),
+            participant_id: id("RID001"),
+            interpreter_id: id("jung"),
+            emotional_tone: EmotionalTone {
+                primary: "anxiety".into(),
+                secondary: Some("fear".into()),
+                intensity: Some(0.8),
+            },
+            text: "Falling is a loss of control.".into(),
+        }),
+        Event::DreamDiscussed(Discussion {
+            dream_id: dream_id(),
+            participant_id: id("RID001"),
+            interpreter_id: id("jung"),
+            conversation_id: conversation_id(),
+        }),
+        Event::SessionOpened(Session {
+            conversation_id: conversation_id(),
+            participant_id: id("RID001"),
+            number: 1,
+            vendor_conversation_id: id("conv_01k0abc"),
+            dream_id: dream_id(),
+            interpreter_id: id("jung"),
+            agent_id: "agent_1".into(),
+            opened_at: now,
+            expires_at: now + chrono::TimeDelta::minutes(15),
+        }),
+        Event::ConversationLinked(Link {
+            conversation_id: id("conv_01k0abc"),
+            continues: conversation_id(),
+            participant_id: id("RID001"),
+        }),
+    ]
 }
 
 /// What happens to calls, and to those who work them.
@@ -138,6 +191,7 @@ fn told() -> Vec<Event> {
         Event::ConversationReported(Report {
             conversation_id: id("conv_abc123"),
             participant_id: Some(id("RID001")),
+            session: 0,
             source: Source::ElevenlabsWebhook,
             kind: "post_call_transcription".into(),
             reported_at: Some(now),
@@ -149,6 +203,7 @@ fn told() -> Vec<Event> {
         Event::AudioStored(Recording {
             conversation_id: id("conv_abc123"),
             participant_id: Some(id("RID001")),
+            session: 0,
             source: Source::ElevenlabsWebhook,
             agent_id: Some("agent_1".into()),
             reported_at: Some(now),

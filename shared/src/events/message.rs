@@ -56,6 +56,9 @@ pub struct Message {
     /// It came after the conversation had ended.
     #[serde(default, skip_serializing_if = "is_false")]
     pub late: bool,
+    /// The session that it was said in, by its number in the conversation; 0 where there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub session: u32,
 }
 
 /// What came with a turn besides words: a reference, never the thing itself.
@@ -110,6 +113,10 @@ impl Message {
 
 fn is_false(flag: &bool) -> bool {
     !flag
+}
+
+pub(super) fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Data of `turnlog.message.corrected.v1`: the whole message as it stands now, and which one it was.

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::message::is_zero;
 use crate::ids::{ConversationId, ParticipantId};
 
 /// Who told of a conversation, or of anything else.
@@ -52,8 +53,11 @@ pub struct Report {
     /// Who told.
     pub source: Source,
     /// The sender's name for this kind of report: `post_call_transcription`, `call_initiation_failure`,
-    /// `conversation` (S3), and so on. A report replaces the one before of its kind.
+    /// `conversation` (S3), and so on. A report replaces the one before of its kind and session.
     pub kind: String,
+    /// The session that it tells of, by its number in the conversation; 0 where it has none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub session: u32,
     /// When the sender made it, by its own clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported_at: Option<DateTime<Utc>>,
@@ -76,6 +80,9 @@ pub struct Recording {
     /// Whose it is; absent where no participant is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub participant_id: Option<ParticipantId>,
+    /// The session that it is of, by its number in the conversation; 0 where it has none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub session: u32,
     /// Who sent it.
     pub source: Source,
     /// The agent that was talked to.

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use shared::envelope::Entry;
 use shared::events::{Call, Event, Message};
-use shared::ids::ConversationId;
+use shared::ids::{ConversationId, DreamId, ParticipantId};
 use shared::subjects::Subject;
 
 use super::open_log;
@@ -173,7 +173,38 @@ fn describe(event: &Event) -> String {
             format!("admin      {} of {}", plain(data.admin_id.as_str()), plain(data.company_id.as_str()))
         }
         Event::AdminRemoved(data) => format!("admin      {} left", plain(data.admin_id.as_str())),
+        Event::DreamRecorded(data) => format!("dream      {}", dreamt(&data.dream_id, &data.participant_id)),
+        Event::DreamChanged(data) => {
+            format!("dream      {} changed", dreamt(&data.dream_id, &data.participant_id))
+        }
+        Event::DreamInterpreted(data) => format!(
+            "dream      {} interpreted by {}",
+            dreamt(&data.dream_id, &data.participant_id),
+            plain(data.interpreter_id.as_str())
+        ),
+        Event::DreamDiscussed(data) => format!(
+            "dream      {} discussed with {} in {}",
+            dreamt(&data.dream_id, &data.participant_id),
+            plain(data.interpreter_id.as_str()),
+            plain(data.conversation_id.as_str())
+        ),
+        Event::SessionOpened(data) => format!(
+            "session    {} #{} with {} as {}",
+            plain(data.conversation_id.as_str()),
+            data.number,
+            plain(data.interpreter_id.as_str()),
+            plain(data.vendor_conversation_id.as_str())
+        ),
+        Event::ConversationLinked(data) => format!(
+            "linked     {} continues {}",
+            plain(data.conversation_id.as_str()),
+            plain(data.continues.as_str())
+        ),
     }
+}
+
+fn dreamt(dream: &DreamId, by: &ParticipantId) -> String {
+    format!("{} of {}", plain(dream.as_str()), plain(by.as_str()))
 }
 
 fn called(call: &Call) -> String {
