@@ -1,15 +1,18 @@
-//! A client of ElevenLabs' API: lists conversations, fetches them and their recordings.
+//! A client of ElevenLabs' API: lists conversations, fetches them and their recordings, and gets leave to talk.
 //!
 //! One request is one method, polite (evenly spaced), bounded (bytes and time) and told apart by [`VendorError`].
-//! Asking again is [`Retry`]'s.
+//! Asking again is [`Retry`]'s. What a person waits for is not spaced but guarded: `gate.rs` says how.
 
 mod agents;
+mod breaker;
 mod error;
+mod gate;
 pub mod limits;
 mod page;
 mod reach;
 mod retry;
 mod settings;
+mod signed;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +26,7 @@ use reqwest::{Client, RequestBuilder, Response, Url, redirect};
 use serde::Deserialize;
 use shared::http::{AnyError, client};
 
+use gate::Gate;
 use limits::{DOWNLOAD_DEADLINE, HEALTH_WAIT, IDLE_CONNECTIONS, MAX_ERROR_BYTES, MAX_PAGE_BYTES};
 use reach::Reach;
 
@@ -31,6 +35,7 @@ pub use error::VendorError;
 pub use page::{ListQuery, Page, Status, Summary};
 pub use retry::Retry;
 pub use settings::VendorSettings;
+pub use signed::SignedUrl;
 
 static API_KEY: HeaderName = HeaderName::from_static("xi-api-key");
 
@@ -44,6 +49,7 @@ struct Inner {
     settings: VendorSettings,
     pace: DefaultDirectRateLimiter,
     reach: Reach,
+    gate: Gate,
 }
 
 /// A recording on its way.
@@ -86,8 +92,8 @@ impl Vendor {
             })?;
         // A burst of one spaces requests evenly.
         let burst = Quota::per_second(settings.requests_per_second).allow_burst(std::num::NonZeroU32::MIN);
-        let (pace, reach) = (RateLimiter::direct(burst), Reach::default());
-        Ok(Self(Arc::new(Inner { http, settings, pace, reach })))
+        let (pace, reach, gate) = (RateLimiter::direct(burst), Reach::default(), Gate::new());
+        Ok(Self(Arc::new(Inner { http, settings, pace, reach, gate })))
     }
 
     /// One page of conversations, newest first.
@@ -96,7 +102,7 @@ impl Vendor {
     /// Any [`VendorError`].
     pub async fn list(&self, query: &ListQuery) -> Result<Page, VendorError> {
         let request = self.get(&["conversations"]).query(&query.parameters());
-        self.counted("list", async {
+        self.paced("list", async {
             let response = self.send(request, self.0.settings.timeout).await?;
             let body = self.read(response, MAX_PAGE_BYTES).await?;
             Page::read(&body).ok_or_else(|| VendorError::Malformed("no page of conversations".into()))
@@ -110,7 +116,7 @@ impl Vendor {
     /// Any [`VendorError`].
     pub async fn conversation(&self, id: &str) -> Result<Bytes, VendorError> {
         let request = self.get(&["conversations", &segment(id)?]);
-        self.counted("conversation", async {
+        self.paced("conversation", async {
             let response = self.send(request, DOWNLOAD_DEADLINE).await?;
             let body = self.read(response, self.0.settings.max_conversation_bytes).await?;
             check_conversation(&body, id)?;
@@ -125,7 +131,7 @@ impl Vendor {
     /// Any [`VendorError`]; also later, in the bytes.
     pub async fn audio(&self, id: &str) -> Result<Audio, VendorError> {
         let request = self.get(&["conversations", &segment(id)?, "audio"]);
-        self.counted("audio", async {
+        self.paced("audio", async {
             let response = self.send(request, DOWNLOAD_DEADLINE).await?;
             self.recording(response)
         })
@@ -159,13 +165,22 @@ impl Vendor {
         self.0.http.get(url)
     }
 
-    /// Notes how one request went: for metrics and for the health page.
-    async fn counted<T>(
+    /// One request in its turn.
+    async fn paced<T>(
         &self,
         route: &'static str,
         asking: impl Future<Output = Result<T, VendorError>>,
     ) -> Result<T, VendorError> {
         self.0.pace.until_ready().await;
+        self.noted(route, asking).await
+    }
+
+    /// Notes how one request went: for metrics and for the health page.
+    async fn noted<T>(
+        &self,
+        route: &'static str,
+        asking: impl Future<Output = Result<T, VendorError>>,
+    ) -> Result<T, VendorError> {
         let answer = asking.await;
         let failure = answer.as_ref().err();
         self.0.reach.note(failure);

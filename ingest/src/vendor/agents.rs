@@ -21,6 +21,11 @@ impl Agents {
         self.0.get(name).map(String::as_str)
     }
 
+    /// The names, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// Whether conversations of the agent with this id are wanted. Where no agent is named, all are.
     pub fn want(&self, id: Option<&str>) -> bool {
         self.0.is_empty() || id.is_some_and(|id| self.0.values().any(|known| known == id))

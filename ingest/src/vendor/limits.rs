@@ -36,7 +36,31 @@ pub const HEALTH_WAIT: Duration = Duration::from_millis(800);
 /// Longest pause that the vendor is believed when it asks for one.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// Connections kept open to the vendor between requests.
-pub const IDLE_CONNECTIONS: usize = 2;
+/// Connections kept open to the vendor between requests: people who begin to talk at about the same time do not each
+/// wait for a handshake.
+pub const IDLE_CONNECTIONS: usize = 16;
 
+/// Bytes of an answer with a signed URL: the URL is some 200, twentyfold and more.
+pub const MAX_SIGNED_URL_BYTES: usize = 16 * 1024;
+
+/// People who wait for a signed URL at once, each with a socket and its buffers: a vendor that answers within a second
+/// serves as many a second. More only wait for one that hangs, and would wait in vain.
+pub const MAX_WAITING: usize = 256;
+
+/// When to come again for who finds all these places taken: by then many of those who wait have their time-out.
+pub const FULL_RETRY_AFTER: Duration = Duration::from_secs(3);
+
+/// Requests in a row that find the vendor away before it is left alone: one or two may be its deployment.
+pub const FAILURES_TO_OPEN: u32 = 5;
+
+/// How long the vendor is left alone at first, doubled each time that one request finds it still away.
+pub const FIRST_BREAK: Duration = Duration::from_secs(2);
+
+/// Longest time for which the vendor is left alone: how much longer an outage may last for people than for the vendor.
+pub const LONGEST_BREAK: Duration = Duration::from_secs(60);
+
+/// When to come again for who comes while one request finds out whether the vendor is back.
+pub const TRIAL_WAIT: Duration = Duration::from_secs(2);
+
+const _: () = assert!(FIRST_BREAK.as_secs() <= LONGEST_BREAK.as_secs(), "a pause grows");
 const _: () = assert!(MAX_ERROR_BYTES <= MAX_PAGE_BYTES, "an error is smaller than an answer");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rand::RngExt;
+use tokio::time::Instant;
 
 use super::VendorError;
 
@@ -30,7 +31,19 @@ impl Retry {
     ///
     /// # Errors
     /// The last attempt's.
-    pub async fn run<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T, VendorError>
+    pub async fn run<T, F>(&self, ask: impl FnMut() -> F) -> Result<T, VendorError>
+    where
+        F: Future<Output = Result<T, VendorError>>,
+    {
+        self.run_until(None, ask).await
+    }
+
+    /// The same, without a pause that would go past `deadline`. How long one attempt takes is the caller's to bound.
+    pub(super) async fn run_until<T, F>(
+        &self,
+        deadline: Option<Instant>,
+        mut ask: impl FnMut() -> F,
+    ) -> Result<T, VendorError>
     where
         F: Future<Output = Result<T, VendorError>>,
     {
@@ -42,6 +55,9 @@ impl Retry {
             };
             let jitter = rand::rng().random_range(0.0..1.0);
             let Some(pause) = self.pause(&error, attempt, jitter) else { return Err(error) };
+            if deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) {
+                return Err(error);
+            }
             tracing::debug!(attempt, ?pause, %error, "ElevenLabs is asked again");
             tokio::time::sleep(pause).await;
             attempt += 1;
@@ -57,12 +73,16 @@ impl Retry {
         match error.retry_after() {
             // Never before the vendor said.
             Some(asked) => (asked <= self.longest_pause).then(|| asked.mul_f64(1.0 + jitter / 5.0)),
-            None => {
-                let doubled = self.first_pause.saturating_mul(1 << (attempt - 1).min(16));
-                Some(doubled.min(self.longest_pause).mul_f64(0.5 + jitter / 2.0))
-            }
+            None => Some(doubled(self.first_pause, self.longest_pause, attempt, jitter)),
         }
     }
+}
+
+/// The pause after the `nth` failure in a row, from 1: it doubles up to the longest, and by `jitter` is up to half
+/// shorter.
+pub(super) fn doubled(first: Duration, longest: Duration, nth: u32, jitter: f64) -> Duration {
+    let doubled = first.saturating_mul(1 << nth.saturating_sub(1).min(16));
+    doubled.min(longest).mul_f64(0.5 + jitter / 2.0)
 }
 
 #[cfg(test)]
