@@ -129,6 +129,7 @@ fn envelope(turn: Turn, text: &str) -> Result<Envelope> {
         sources: None,
         attachments: Vec::new(),
         late: false,
+        session: 0,
     });
     Envelope::seal(subject, event_id, &event, &Origin::default(), Utc::now()).map_err(Error::Json)
 }

@@ -190,8 +190,9 @@ fn pair_in_gap(
     until: Instant,
 ) {
     let can_be = |old: usize, new: usize| {
-        let ids = (&known[old].message_id, &turns[new].message_id);
-        known[old].role == turns[new].role && !matches!(ids, (Some(_), Some(_)))
+        // Within a session the browser gives ids of its own, which are none of the vendor's.
+        let own = known[old].message_id.as_ref().filter(|_| known[old].session == 0);
+        known[old].role == turns[new].role && !(own.is_some() && turns[new].message_id.is_some())
     };
     let same_shape = gap.len() == fill.len() && gap.iter().zip(fill).all(|(old, new)| can_be(*old, *new));
     if same_shape {

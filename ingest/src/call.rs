@@ -12,6 +12,7 @@ use shared::subjects::Subject;
 
 use crate::App;
 use crate::command::{RecordMessage, content, short_text};
+use crate::state::Conversation;
 
 /// Most bytes of a number, an urgency or a medium.
 const MAX_WORD_BYTES: usize = 64;
@@ -132,6 +133,7 @@ pub(crate) fn parse_turn(
         event_id: None,
         sources: sources.filter(|sources| !sources.is_empty()),
         attachments,
+        session: 0,
     })
 }
 
@@ -227,13 +229,8 @@ impl App {
         company: &CompanyId,
         conversation: &ConversationId,
     ) -> Result<Standing, Problem> {
-        let known = self
-            .committer
-            .look(&Subject::conversation(conversation), |state| {
-                let conversation = &state.conversation;
-                conversation.has_begun().then(|| conversation.call.clone())
-            })
-            .await?;
+        let call = |known: &Conversation, _| known.has_begun().then(|| known.call.clone());
+        let known = self.committer.look_at(conversation, call).await?;
         let Some(call) = known else {
             return Err(Problem::new(Kind::NotFound, "There is no such conversation."));
         };
@@ -261,13 +258,8 @@ impl App {
         participant: &ParticipantId,
         conversation: &ConversationId,
     ) -> Result<(), Problem> {
-        let owner = self
-            .committer
-            .look(&Subject::conversation(conversation), |state| {
-                let conversation = &state.conversation;
-                conversation.has_begun().then(|| conversation.owner.clone())
-            })
-            .await?;
+        let owner = |known: &Conversation, _| known.has_begun().then(|| known.owner.clone());
+        let owner = self.committer.look_at(conversation, owner).await?;
         match owner {
             None => Err(Problem::new(Kind::NotFound, "There is no such conversation.")),
             Some(Some(owner)) if owner == *participant => Ok(()),

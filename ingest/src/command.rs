@@ -3,17 +3,18 @@
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use shared::events::{
-    Admin, Attachment, Call, Enrolment, Payload, Recording, Refusal, Revocation, Source, Unread, Viewer,
-    Worker,
+    Admin, Attachment, Call, Dream, EmotionalTone, Enrolment, Link, Payload, Recording, Refusal, Revocation,
+    Session, Source, Unread, Viewer, Worker,
 };
 use shared::http::{Fields, JsonObject};
 use shared::ids::{
-    AdminId, ConversationId, Invalid, MessageId, ParticipantId, Provider, Speaker, Timestamp, WorkerId,
-    no_nul,
+    AdminId, ConversationId, DreamId, InterpreterId, Invalid, MessageId, ParticipantId, Provider, Speaker,
+    Timestamp, WorkerId, no_nul,
 };
 use shared::problem::{FieldError, Kind, Problem};
 use shared::report;
 use shared::subjects::{Aggregate, Subject};
+use uuid::Uuid;
 
 /// Most characters of a name or a place.
 const MAX_PROFILE_BYTES: usize = 1_024;
@@ -43,6 +44,41 @@ pub enum Command {
     Call(OnCall),
     /// Something about the directory.
     Directory(OnDirectory),
+    /// Something about a dream.
+    Dream(OnDream),
+    /// A call of the vendor's can begin; its number is given where it is decided.
+    OpenSession(Box<Session>),
+    /// A conversation of the vendor's is a session of one of ours.
+    Link(Link),
+}
+
+/// Something about a dream, by whoever dreamt it, or by a service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OnDream {
+    /// Which one.
+    pub dream: DreamId,
+    /// Who says so; absent where a service does.
+    pub by: Option<ParticipantId>,
+    /// What.
+    pub told: Told,
+}
+
+/// What can be said of a dream.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Told {
+    /// The dream itself, for the first time or otherwise than before.
+    Dream(Dream),
+    /// What an interpreter makes of it.
+    Interpretation {
+        /// Who.
+        interpreter: InterpreterId,
+        /// How it feels.
+        tone: EmotionalTone,
+        /// In words.
+        text: String,
+    },
+    /// It is talked about with this interpreter in this conversation, unless there is one already.
+    Discussion(InterpreterId, ConversationId),
 }
 
 /// Something to be done to a conversation that carries a call.
@@ -87,6 +123,8 @@ pub enum OnDirectory {
 pub struct ReportConversation {
     /// Which one.
     pub conversation: ConversationId,
+    /// The session that it tells of; 0 where it has none, and for all of them.
+    pub session: u32,
     /// Whose it is, where a service says so.
     pub participant: Option<ParticipantId>,
     /// Who tells.
@@ -132,6 +170,8 @@ pub struct RecordMessage {
     pub sources: Option<String>,
     /// What came with it besides words.
     pub attachments: Vec<Attachment>,
+    /// The session that it was said in; 0 for the newest.
+    pub session: u32,
 }
 
 impl Command {
@@ -153,6 +193,47 @@ impl Command {
                 OnDirectory::RegisterAdmin(admin) => Subject::admin(&admin.admin_id),
                 OnDirectory::RemoveAdmin(id) => Subject::admin(id),
             },
+            Self::Dream(on) => Subject::dream(&on.dream),
+            Self::OpenSession(session) => Subject::conversation(&session.conversation_id),
+            Self::Link(link) => Subject::conversation(&link.conversation_id),
+        }
+    }
+
+    /// The conversation that it is about, where that may be one of the vendor's that is a session of ours.
+    pub fn conversation(&self) -> Option<&ConversationId> {
+        match self {
+            Self::Record(message) => Some(&message.conversation),
+            Self::Report(report) => Some(&report.conversation),
+            Self::StoreAudio(recording) => Some(&recording.conversation_id),
+            Self::Call(on) => Some(&on.conversation),
+            Self::Enrol(_)
+            | Self::Update(_)
+            | Self::Revoke(_)
+            | Self::Receive(_)
+            | Self::Refuse(_)
+            | Self::Directory(_)
+            | Self::Dream(_)
+            | Self::OpenSession(_)
+            | Self::Link(_) => None,
+        }
+    }
+
+    /// Has it be about the conversation that the one it names is a session of.
+    pub fn redirect(&mut self, to: &ConversationId, session: u32) {
+        match self {
+            Self::Record(message) => (message.conversation, message.session) = (to.clone(), session),
+            Self::Report(report) => (report.conversation, report.session) = (to.clone(), session),
+            Self::StoreAudio(audio) => (audio.conversation_id, audio.session) = (to.clone(), session),
+            Self::Call(on) => on.conversation = to.clone(),
+            Self::Enrol(_)
+            | Self::Update(_)
+            | Self::Revoke(_)
+            | Self::Receive(_)
+            | Self::Refuse(_)
+            | Self::Directory(_)
+            | Self::Dream(_)
+            | Self::OpenSession(_)
+            | Self::Link(_) => {}
         }
     }
 
@@ -168,7 +249,10 @@ impl Command {
             | Self::Receive(_)
             | Self::Refuse(_)
             | Self::Call(_)
-            | Self::Directory(_) => true,
+            | Self::Directory(_)
+            | Self::Dream(_)
+            | Self::OpenSession(_)
+            | Self::Link(_) => true,
         }
     }
 
@@ -189,7 +273,10 @@ impl Command {
             | Self::Receive(_)
             | Self::Refuse(_)
             | Self::Call(_)
-            | Self::Directory(_) => None,
+            | Self::Directory(_)
+            | Self::Dream(_)
+            | Self::OpenSession(_)
+            | Self::Link(_) => None,
         }
     }
 }
@@ -227,6 +314,15 @@ impl ContentDigest {
         let beside = serde_json::json!([sources, attachments]).to_string();
         Self(hash(role.as_str(), &[content, "\0", &beside]))
     }
+}
+
+/// An id for something that came without one: made of what makes it the same thing when it comes again, else random.
+pub(crate) fn made_id<const N: usize>(parts: Option<[&str; N]>) -> String {
+    let Some(parts) = parts else { return Uuid::new_v4().to_string() };
+    // With their lengths: what one part ends with must not be what the next one begins with.
+    let lengths = parts.map(|part| part.len().to_string()).join(",");
+    let bytes = hash(&lengths, &parts);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
 }
 
 fn hash(domain: &str, parts: &[&str]) -> [u8; 16] {
@@ -324,6 +420,7 @@ impl RecordMessage {
             event_id,
             sources: None,
             attachments: Vec::new(),
+            session: 0,
         })
     }
 }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use shared::envelope::{EventId, Origin};
 use shared::http::AnyError;
+use shared::ids::ConversationId;
 use shared::limits::{MAX_BATCH_EVENTS, MAX_QUEUED_COMMANDS, WRITE_DEADLINE};
 use shared::log::{Log, LogError};
 use shared::subjects::Subject;
@@ -27,7 +28,7 @@ use tokio::time::Instant;
 
 use crate::command::{Command, Key};
 use crate::decide::Refusal;
-use crate::state::State;
+use crate::state::{Conversation, State};
 use aggregates::{Aggregate, Aggregates, lock};
 use cost::{Costs, Mode};
 use plan::Plan;
@@ -146,6 +147,54 @@ impl Committer {
         Ok(read(&folded.state))
     }
 
+    /// The same of a conversation. One of the vendor's that is a session of ours is looked at as that session: the second
+    /// argument of `read` is its number, 0 for a conversation that is none.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`].
+    pub async fn look_at<T>(
+        &self,
+        id: &ConversationId,
+        read: impl FnOnce(&Conversation, u32) -> T,
+    ) -> Result<T, Failure> {
+        let home = self.home_of(id.clone()).await?;
+        let read = |state: &State| {
+            let conversation = &state.conversation;
+            read(conversation, conversation.session(id).unwrap_or_default())
+        };
+        self.look(&Subject::conversation(&home), read).await
+    }
+
+    /// The conversation that one of the vendor's is a session of; any other one is its own.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`].
+    pub async fn home_of(&self, id: ConversationId) -> Result<ConversationId, Failure> {
+        let subject = Subject::conversation(&id);
+        let continues = self.look(&subject, |state| state.conversation.continues.clone()).await?;
+        Ok(continues.unwrap_or(id))
+    }
+
+    /// Where a command belongs that names a conversation of the vendor's: in the conversation that it is a session of.
+    async fn redirected(&self, command: &mut Command) -> (Subject, Arc<Aggregate>) {
+        let subject = command.subject();
+        let aggregate = self.aggregates.get_patiently(&subject).await;
+        let continues = lock(&aggregate).state.conversation.continues.clone();
+        let (Some(continues), Some(named)) = (continues, command.conversation().cloned()) else {
+            return (subject, aggregate);
+        };
+        let subject = Subject::conversation(&continues);
+        let aggregate = self.aggregates.get_patiently(&subject).await;
+        let number = |aggregate: &Aggregate| lock(aggregate).state.conversation.session(&named);
+        let mut session = number(&aggregate);
+        if session.is_none() && aggregate.refresh(self.aggregates.log(), &subject).await.is_ok() {
+            // Another instance opened it.
+            session = number(&aggregate);
+        }
+        command.redirect(&continues, session.unwrap_or_default());
+        (subject, aggregate)
+    }
+
     async fn enqueue(
         &self,
         commands: Vec<Command>,
@@ -154,9 +203,8 @@ impl Committer {
     ) -> Result<Vec<oneshot::Receiver<Result<Receipt, Failure>>>, Failure> {
         let mut jobs = Vec::with_capacity(commands.len());
         let mut answers = Vec::with_capacity(commands.len());
-        for command in commands {
-            let subject = command.subject();
-            let aggregate = self.aggregates.get_patiently(&subject).await;
+        for mut command in commands {
+            let (subject, aggregate) = self.redirected(&mut command).await;
             let (answer, answered) = oneshot::channel();
             let naming =
                 command.natural_key().map_or_else(|| Naming::Random(EventId::random()), Naming::Natural);

@@ -1,7 +1,9 @@
 //! What a command means for an aggregate in this state: pure, no clock, no I/O, so that it can be decided again.
 
 mod call;
+mod dream;
 mod report;
+mod session;
 
 use shared::events::{AdminRemoval, Claim, Correction, Event, Message, Recording, Revocation, WorkerRemoval};
 use shared::ids::{AdminId, ParticipantId};
@@ -52,6 +54,15 @@ pub enum Refusal {
     /// The call is another one.
     #[error("This conversation carries another call: {0} differs from what is stored.")]
     OtherCall(&'static str),
+    /// Somebody else dreamt it.
+    #[error("This dream belongs to another participant.")]
+    NotDreamer,
+    /// The vendor gave a name to two of its conversations.
+    #[error("The vendor's conversation is known already.")]
+    Linked,
+    /// It became a session of another conversation while this was under way.
+    #[error("The conversation was just linked to another one; send it again.")]
+    Moved,
     /// What was seen is not there yet.
     #[error("sequence must be one of the conversation's: it ends at {0}.")]
     Ahead(u64),
@@ -79,6 +90,9 @@ pub fn decide(
     last_sequence: u64,
 ) -> Result<Decision, Refusal> {
     let already = || Decision::already(last_sequence);
+    if state.conversation.continues.is_some() && command.conversation().is_some() {
+        return Err(Refusal::Moved);
+    }
     Ok(match command {
         Command::Record(message) => record(message, &state.conversation, planned)?,
         Command::Enrol(_) if state.participant.is_some() => already(),
@@ -109,6 +123,9 @@ pub fn decide(
         Command::Refuse(refusal) => Decision::append(Event::WebhookRefused(refusal.clone())),
         Command::Call(on) => call::decide(on, &state.conversation, last_sequence)?,
         Command::Directory(on) => directory(on, state, last_sequence)?,
+        Command::Dream(on) => dream::decide(on, state.dream.as_deref(), last_sequence)?,
+        Command::OpenSession(opened) => session::open(opened, &state.conversation)?,
+        Command::Link(link) => session::link(link, &state.conversation, last_sequence)?,
     })
 }
 
@@ -172,6 +189,7 @@ fn corrected(message: &RecordMessage, conversation: &Conversation, turn: &Turn) 
         fact.event_id = fact.event_id.or(held.event_id);
         fact.original.clone_from(&held.original);
         fact.late = held.late;
+        fact.session = held.session;
         if turn.settled {
             fact.role = held.role;
             sent = (held.content != fact.content)
@@ -183,19 +201,36 @@ fn corrected(message: &RecordMessage, conversation: &Conversation, turn: &Turn) 
     Decision::Append { events: vec![Event::MessageCorrected(correction)], first, more: false }
 }
 
-/// The message that a report told of before its frontend did.
+/// The message that a report told of before its frontend did: of the session that it was said in. Where a frontend does
+/// not say which, what was said before the newest session was opened may be of an older one, in which the vendor's
+/// numbers mean nothing.
 fn reported_turn<'c>(message: &RecordMessage, conversation: &'c Conversation) -> Option<&'c Turn> {
     if conversation.reports.is_empty() {
         return None;
     }
-    let unclaimed: Vec<_> = conversation
-        .turns
-        .iter()
-        .filter_map(|turn| Some((turn, turn.message.as_deref().filter(|held| held.reported)?)))
-        .collect();
-    let messages: Vec<_> = unclaimed.iter().map(|(_, held)| *held).collect();
-    let place = claim(&messages, message.role, &message.content, message.event_id)?;
-    unclaimed.get(place).map(|(turn, _)| *turn)
+    let session = session_of(message, conversation);
+    let among = |event_id: Option<u64>, wanted: &dyn Fn(u32) -> bool| {
+        let unclaimed: Vec<_> = conversation
+            .turns
+            .iter()
+            .filter_map(|turn| Some((turn, turn.message.as_deref().filter(|held| held.reported)?)))
+            .filter(|(_, held)| wanted(held.session))
+            .collect();
+        let messages: Vec<_> = unclaimed.iter().map(|(_, held)| *held).collect();
+        let place = claim(&messages, message.role, &message.content, event_id)?;
+        unclaimed.get(place).map(|(turn, _)| *turn)
+    };
+    let found = among(message.event_id, &|held| held == session);
+    let opened = conversation.sessions.last().map(|newest| newest.opened.opened_at);
+    let is_older = message.session == 0 && opened.is_some_and(|at| message.timestamp.instant() < at);
+    found.or_else(|| if is_older { among(None, &|held| held != session) } else { None })
+}
+
+fn session_of(message: &RecordMessage, conversation: &Conversation) -> u32 {
+    match message.session {
+        0 => conversation.newest_session(),
+        named => named,
+    }
 }
 
 /// What was there before its participant was known becomes the participant's, too.
@@ -218,8 +253,9 @@ fn claimed(
 }
 
 fn audio(recording: &Recording, conversation: &Conversation) -> Decision {
-    let known = conversation.audio.iter().find(|(sha256, _)| *sha256 == recording.audio.sha256);
-    if let Some((_, sequence)) = known {
+    let this = (recording.session, recording.audio.sha256.as_str());
+    let known = conversation.audio.iter().find(|(session, sha256, _)| (*session, sha256.as_str()) == this);
+    if let Some((_, _, sequence)) = known {
         return Decision::already(*sequence);
     }
     let participant_id = conversation.owner.clone();
@@ -244,6 +280,7 @@ fn fact(message: &RecordMessage, conversation: &Conversation, ordinal: u64) -> M
         sources: message.sources.clone(),
         attachments: message.attachments.clone(),
         late: conversation.ended.is_some(),
+        session: session_of(message, conversation),
     }
 }
 

@@ -4,10 +4,13 @@ mod bodies;
 pub(crate) mod browsers;
 pub(crate) mod calls;
 pub(crate) mod directory;
+pub(crate) mod dreams;
 pub(crate) mod media;
 pub(crate) mod messages;
 pub(crate) mod participants;
+pub(crate) mod said;
 pub(crate) mod sessions;
+pub(crate) mod talks;
 pub(crate) mod webhooks;
 
 use axum::Json;
@@ -37,9 +40,10 @@ impl From<Failure> for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let kind = match &refusal {
-            Refusal::NotOwner | Refusal::NotHolder => Kind::Forbidden,
+            Refusal::NotOwner | Refusal::NotHolder | Refusal::NotDreamer => Kind::Forbidden,
             Refusal::Unknown(_) => Kind::NotFound,
-            Refusal::Held(_) | Refusal::Ended | Refusal::OtherCall(_) => Kind::Conflict,
+            Refusal::Held(_) | Refusal::Ended | Refusal::OtherCall(_) | Refusal::Linked => Kind::Conflict,
+            Refusal::Moved => return Self::unavailable(&refusal.to_string(), "it was linked meanwhile"),
             Refusal::Ahead(_) => {
                 let message = refusal.to_string();
                 return Self::fields(vec![FieldError { field: "sequence".into(), message }]);

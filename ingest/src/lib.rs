@@ -5,13 +5,16 @@ mod asked;
 mod call;
 pub mod command;
 pub mod committer;
+mod context;
 pub mod decide;
 mod endpoints;
+mod interpreters;
 mod limiter;
 mod media;
 mod passwords;
 pub mod reconcile;
 mod router;
+mod session;
 mod settings;
 pub mod state;
 pub mod vendor;
@@ -42,6 +45,7 @@ use webhooks::sources::Sources;
 use webhooks::spool::Spool;
 use webhooks::standard::Signers;
 
+pub use interpreters::Interpreters;
 pub use settings::{IngestSettings, LoginMode};
 pub use webhooks::WebhookSettings;
 
@@ -57,6 +61,8 @@ pub(crate) struct Parts {
     logins: LoginLimiter,
     access_codes: AccessCodes,
     conversation_webhooks: Limiter<Network>,
+    sessions: Limiter<u64>,
+    vendor: Option<Vendor>,
     signers: Signers,
     sources: Sources,
     spool: Spool,
@@ -106,13 +112,15 @@ pub async fn start(
     let asked = channel.asked().await?;
     let answering = asked::answer(asked, channel.clone(), committer.clone());
     let desk = Desk::new(log.clone(), committer.clone(), objects.clone(), &settings.webhooks);
-    let beside = Beside::start(desk, vendor, &settings, &lifecycle);
+    let beside = Beside::start(desk, vendor.clone(), &settings, &lifecycle);
     let spool = Spool::new(&settings.webhooks);
     let app = App(Arc::new(Parts {
         authenticator: Authenticator::new(&settings.auth, revocations.clone()),
         logins: LoginLimiter::new(&settings),
         access_codes: AccessCodes::default(),
         conversation_webhooks: Limiter::new(settings.webhooks_per_address),
+        sessions: Limiter::new(settings.sessions_per_participant),
+        vendor: vendor.clone(),
         signers: signers.ok_or("WEBHOOK_SECRET must be base64, with or without whsec_ before it")?,
         sources: Sources::new(committer.clone()),
         media: Media::new(spool.for_bodies_of(settings.max_media_bytes), objects.clone()),

@@ -28,9 +28,14 @@ impl LoginLimiter {
         id: &ParticipantId,
         allowances: &Allowances,
     ) -> Result<(), Problem> {
-        let mut hasher = DefaultHasher::new();
-        id.hash(&mut hasher);
         self.addresses.admit(&address.into(), allowances)?;
-        self.ids.admit(&hasher.finish(), allowances)
+        self.ids.admit(&short(id), allowances)
     }
+}
+
+/// Ids may be long: what is counted by them is kept by a hash.
+pub(crate) fn short(id: &ParticipantId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
 }

@@ -5,7 +5,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::App;
-use crate::endpoints::{browsers, calls, directory, media, messages, participants, sessions, webhooks};
+use crate::endpoints::{
+    browsers, calls, directory, dreams, media, messages, participants, said, sessions, talks, webhooks,
+};
 
 pub(crate) fn routes(app: App) -> OpenApiRouter {
     OpenApiRouter::new()
@@ -17,6 +19,12 @@ pub(crate) fn routes(app: App) -> OpenApiRouter {
         .routes(routes!(messages::save_all))
         .routes(routes!(participants::enrol))
         .routes(routes!(participants::update_own))
+        .routes(routes!(dreams::tell))
+        .routes(routes!(dreams::interpret))
+        .routes(routes!(talks::init))
+        .routes(routes!(talks::refresh_token))
+        .routes(routes!(talks::validate_session))
+        .routes(routes!(said::save_said))
         .routes(routes!(webhooks::elevenlabs_webhook))
         .routes(routes!(webhooks::conversation_webhook))
         .routes(routes!(directory::register_worker, directory::remove_worker))

@@ -6,9 +6,10 @@ use std::time::Duration;
 use shared::config::{AuthSettings, Env, NatsSettings};
 use shared::limits::{
     DEFAULT_CONTENT_BYTES, DEFAULT_LOGINS_PER_ADDRESS, DEFAULT_LOGINS_PER_ID, DEFAULT_MEDIA_BYTES,
-    DEFAULT_WEBHOOKS_PER_ADDRESS, MAX_OBJECT_BYTES,
+    DEFAULT_SESSIONS_PER_PARTICIPANT, DEFAULT_WEBHOOKS_PER_ADDRESS, MAX_OBJECT_BYTES,
 };
 
+use crate::interpreters::Interpreters;
 use crate::reconcile::ReconcileSettings;
 use crate::vendor::VendorSettings;
 use crate::webhooks::WebhookSettings;
@@ -56,6 +57,10 @@ pub struct IngestSettings {
     pub webhooks: WebhookSettings,
     /// How what is missing is fetched from the vendor.
     pub reconcile: ReconcileSettings,
+    /// Who dreams can be talked about with.
+    pub interpreters: Interpreters,
+    /// Sessions a minute that one participant may open.
+    pub sessions_per_participant: NonZeroU32,
 }
 
 impl IngestSettings {
@@ -79,6 +84,8 @@ impl IngestSettings {
         if !(1..=MAX_OBJECT_BYTES).contains(&max_media_bytes) {
             env.reject("MAX_MEDIA_BYTES", &format!("must be from 1 to {MAX_OBJECT_BYTES}"));
         }
+        let reconcile = ReconcileSettings::from_env(env);
+        let interpreters = Interpreters::from_env(env, reconcile.agents.clone());
         Self {
             nats: NatsSettings::from_env(env),
             auth: AuthSettings::from_env(env),
@@ -92,7 +99,10 @@ impl IngestSettings {
             max_media_bytes,
             vendor: VendorSettings::from_env(env),
             webhooks: WebhookSettings::from_env(env),
-            reconcile: ReconcileSettings::from_env(env),
+            reconcile,
+            interpreters,
+            sessions_per_participant: env
+                .per_minute("RATE_LIMIT_SESSIONS_PER_MIN", DEFAULT_SESSIONS_PER_PARTICIPANT),
         }
     }
 }

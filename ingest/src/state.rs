@@ -2,8 +2,12 @@
 
 use std::collections::HashMap;
 
-use shared::events::{Admin, Call, Correction, Enrolment, Event, Message, Recording, Report, Viewer, Worker};
-use shared::ids::{AdminId, CompanyId, ParticipantId};
+use chrono::{DateTime, Utc};
+use shared::events::{
+    Admin, Call, Correction, Discussion, Dream, Enrolment, Event, Interpretation, Message, Recording, Report,
+    Session, Viewer, Worker,
+};
+use shared::ids::{AdminId, CompanyId, ConversationId, InterpreterId, ParticipantId};
 
 use crate::command::{ContentDigest, Key};
 
@@ -22,6 +26,19 @@ pub struct State {
     pub worker: Option<Worker>,
     /// Of an admin.
     pub admin: Standing,
+    /// Of a dream; absent while nobody told of it.
+    pub dream: Option<Box<Dreamt>>,
+}
+
+/// A dream, and what is made of it.
+#[derive(Debug, Clone)]
+pub struct Dreamt {
+    /// As it stands.
+    pub dream: Dream,
+    /// What interpreters make of it, the newest last; one of each.
+    pub interpretations: Vec<Interpretation>,
+    /// Where it is talked about, and with whom.
+    pub discussions: Vec<Discussion>,
 }
 
 /// What the directory says of an admin.
@@ -59,16 +76,20 @@ pub struct Conversation {
     pub turns: Vec<Turn>,
     /// Those with a natural key, by it: places in `turns`.
     pub known: HashMap<Key, usize>,
-    /// Reports by their kind.
-    pub reports: HashMap<String, Reported>,
-    /// Sounds that were stored: SHA-256 and sequence.
-    pub audio: Vec<(String, u64)>,
+    /// Reports by their session and kind.
+    pub reports: HashMap<(u32, String), Reported>,
+    /// Sounds that were stored: session, SHA-256 and sequence.
+    pub audio: Vec<(u32, String, u64)>,
     /// The call that it carries, as it stands.
     pub call: Option<Box<Call>>,
     /// Where it ended.
     pub ended: Option<u64>,
     /// Who has seen it, up to which sequence.
     pub seen: HashMap<Viewer, u64>,
+    /// Calls of the vendor's that could begin in it, by their number: the first is number 1.
+    pub sessions: Vec<SessionState>,
+    /// The conversation that this one of the vendor's is a session of.
+    pub continues: Option<ConversationId>,
     /// Bytes of the texts held.
     bytes: usize,
 }
@@ -86,13 +107,24 @@ pub struct Turn {
     pub settled: bool,
 }
 
+/// A session of a conversation.
+#[derive(Debug)]
+pub struct SessionState {
+    /// As it was opened.
+    pub opened: Session,
+    /// Something was said in it.
+    pub begun: bool,
+    /// Its end was told.
+    pub over: bool,
+}
+
 /// What was reported of one kind.
 #[derive(Debug, Default)]
 pub struct Reported {
     /// Every report: SHA-256 of its body, and sequence.
     pub versions: Vec<(String, u64)>,
     /// When the newest was made, by its sender's clock.
-    pub newest: Option<chrono::DateTime<chrono::Utc>>,
+    pub newest: Option<DateTime<Utc>>,
 }
 
 impl Turn {
@@ -128,7 +160,7 @@ impl State {
             Event::CallTakenOver(handover) | Event::CallReleased(handover) => {
                 self.conversation.call = Some(handover.call.into());
             }
-            Event::ConversationEnded(_) => self.conversation.ended = Some(sequence),
+            Event::ConversationEnded(_) => self.conversation.end(sequence),
             Event::ConversationSeen(sighting) => {
                 let seen = self.conversation.seen.entry(sighting.by).or_default();
                 *seen = sighting.sequence.max(*seen);
@@ -137,6 +169,19 @@ impl State {
             Event::WorkerRemoved(_) => self.worker = None,
             Event::AdminRegistered(admin) => self.admin = Standing::Registered(admin),
             Event::AdminRemoved(_) => self.admin = Standing::Removed,
+            Event::DreamRecorded(dream) | Event::DreamChanged(dream) => self.dreamt(dream),
+            Event::DreamInterpreted(interpretation) => {
+                if let Some(known) = &mut self.dream {
+                    known.interpret(interpretation);
+                }
+            }
+            Event::DreamDiscussed(discussion) => {
+                if let Some(known) = &mut self.dream {
+                    known.discussions.push(discussion);
+                }
+            }
+            Event::SessionOpened(session) => self.conversation.open(session),
+            Event::ConversationLinked(link) => self.conversation.continues = Some(link.continues),
         }
     }
 
@@ -147,13 +192,88 @@ impl State {
         512 + self.conversation.turns.len() * EACH
             + self.conversation.bytes
             + self.conversation.seen.len() * 128
+            + self.conversation.sessions.len() * 1024
+            + self.dream.as_deref().map_or(0, Dreamt::weight)
+    }
+
+    fn dreamt(&mut self, dream: Dream) {
+        match &mut self.dream {
+            Some(known) => known.dream = dream,
+            none => {
+                let (interpretations, discussions) = (Vec::new(), Vec::new());
+                *none = Some(Box::new(Dreamt { dream, interpretations, discussions }));
+            }
+        }
+    }
+}
+
+impl Dreamt {
+    /// What this interpreter makes of it; else what the newest made of it who did.
+    pub fn interpretation(&self, by: &InterpreterId) -> Option<&Interpretation> {
+        let own = self.interpretations.iter().find(|known| known.interpreter_id == *by);
+        own.or(self.interpretations.last())
+    }
+
+    /// Where it is talked about with this interpreter.
+    pub fn discussion(&self, with: &InterpreterId) -> Option<&ConversationId> {
+        let found = self.discussions.iter().find(|known| known.interpreter_id == *with);
+        found.map(|known| &known.conversation_id)
+    }
+
+    fn interpret(&mut self, interpretation: Interpretation) {
+        self.interpretations.retain(|known| known.interpreter_id != interpretation.interpreter_id);
+        self.interpretations.push(interpretation);
+    }
+
+    fn weight(&self) -> usize {
+        let texts = self.interpretations.iter().map(|known| known.text.len() + 512).sum::<usize>();
+        self.dream.raw_transcript.len() + texts + self.discussions.len() * 256
+    }
+}
+
+impl SessionState {
+    /// Whether its call can still begin, or goes on.
+    pub fn is_open(&self, now: DateTime<Utc>) -> bool {
+        !self.over && (self.begun || now < self.opened.expires_at)
     }
 }
 
 impl Conversation {
+    /// The number of the session that the vendor calls so.
+    pub fn session(&self, vendor: &ConversationId) -> Option<u32> {
+        let found =
+            self.sessions.iter().rev().find(|session| session.opened.vendor_conversation_id == *vendor);
+        found.map(|session| session.opened.number)
+    }
+
+    /// Whether this sound of this session is stored.
+    pub fn has_heard(&self, session: u32, sha256: &str) -> bool {
+        self.audio.iter().any(|(of, known, _)| *of == session && known == sha256)
+    }
+
+    /// The number of the newest session; 0 where there is none.
+    pub fn newest_session(&self) -> u32 {
+        self.sessions.last().map_or(0, |session| session.opened.number)
+    }
+
+    fn open(&mut self, session: Session) {
+        self.owned_by(Some(&session.participant_id));
+        self.ended = None;
+        self.sessions.push(SessionState { opened: session, begun: false, over: false });
+    }
+
+    fn end(&mut self, sequence: u64) {
+        self.ended = Some(sequence);
+        self.sessions.iter_mut().for_each(|session| session.over = true);
+    }
+
     /// Whether anything was said or told.
     pub fn has_begun(&self) -> bool {
-        self.messages > 0 || !self.reports.is_empty() || !self.audio.is_empty() || self.call.is_some()
+        self.messages > 0
+            || !self.reports.is_empty()
+            || !self.audio.is_empty()
+            || self.call.is_some()
+            || !self.sessions.is_empty()
     }
 
     /// The admin who holds its call.
@@ -173,9 +293,16 @@ impl Conversation {
         }
     }
 
+    fn said_in(&mut self, session: u32) {
+        if let Some(session) = self.sessions.iter_mut().find(|known| known.opened.number == session) {
+            session.begun = true;
+        }
+    }
+
     fn record(&mut self, message: Message, sequence: u64) {
         self.owned_by(message.participant_id.as_ref());
         self.messages = self.messages.max(message.ordinal);
+        self.said_in(message.session);
         let key = Key::of(message.message_id.as_ref(), message.idempotency_key.as_ref());
         let standing = message.conversation_id.is_standing();
         if standing && key.is_none() {
@@ -216,12 +343,15 @@ impl Conversation {
 
     fn report(&mut self, report: Report, sequence: u64) {
         self.owned_by(report.participant_id.as_ref());
-        let reported = self.reports.entry(report.kind).or_default();
+        let reported = self.reports.entry((report.session, report.kind)).or_default();
         reported.versions.push((report.sha256, sequence));
         if report.superseded {
             return;
         }
         reported.newest = reported.newest.max(report.reported_at);
+        for session in &mut self.sessions {
+            session.over |= report.session == 0 || session.opened.number == report.session;
+        }
         for ordinal in report.turns.into_iter().flatten() {
             let found = self.turns.binary_search_by_key(&ordinal, |turn| turn.ordinal);
             if let Ok(place) = found {
@@ -232,7 +362,7 @@ impl Conversation {
 
     fn audio(&mut self, recording: Recording, sequence: u64) {
         self.owned_by(recording.participant_id.as_ref());
-        self.audio.push((recording.audio.sha256, sequence));
+        self.audio.push((recording.session, recording.audio.sha256, sequence));
     }
 }
 

@@ -118,6 +118,10 @@ pub const DEFAULT_REQUESTS_PER_KEY: NonZeroU32 = NonZeroU32::new(1_000).expect("
 /// Requests a minute to the conversation webhook from one address, unless `RATE_LIMIT_WEBHOOK_PER_MIN` says otherwise.
 pub const DEFAULT_WEBHOOKS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(100).expect("is not zero");
 
+/// Voice sessions a minute that one participant may open, unless `RATE_LIMIT_SESSIONS_PER_MIN` says otherwise: each is a
+/// request to the vendor.
+pub const DEFAULT_SESSIONS_PER_PARTICIPANT: NonZeroU32 = NonZeroU32::new(30).expect("is not zero");
+
 /// Logins a minute from one address, unless `RATE_LIMIT_LOGIN_PER_MIN` says otherwise: a clinic shares one.
 pub const DEFAULT_LOGINS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(300).expect("is not zero");
 

@@ -39,6 +39,8 @@ pub enum Kind {
     RateLimited,
     /// The body did not arrive in time.
     Timeout,
+    /// A service of somebody else's that this needs refused, or gave an answer that cannot be used.
+    BadGateway,
     /// The log takes no events for now, or the read tables cannot be read for now.
     Unavailable,
     /// A fault of ours.
@@ -46,7 +48,7 @@ pub enum Kind {
 }
 
 /// Every kind, for documents and tests.
-pub const KINDS: [Kind; 15] = [
+pub const KINDS: [Kind; 16] = [
     Kind::BadJson,
     Kind::BadRequest,
     Kind::InvalidFields,
@@ -60,6 +62,7 @@ pub const KINDS: [Kind; 15] = [
     Kind::RangeNotSatisfiable,
     Kind::RateLimited,
     Kind::Timeout,
+    Kind::BadGateway,
     Kind::Unavailable,
     Kind::Internal,
 ];
@@ -89,6 +92,9 @@ impl Kind {
             }
             Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests"),
             Self::Timeout => (StatusCode::REQUEST_TIMEOUT, "timeout", "The request did not arrive in time"),
+            Self::BadGateway => {
+                (StatusCode::BAD_GATEWAY, "bad-gateway", "A service that this needs gave no good answer")
+            }
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Try again in a moment"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "A fault of ours"),
         }

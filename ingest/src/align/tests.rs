@@ -20,6 +20,7 @@ fn message(role: Speaker, content: &str) -> Message {
         sources: None,
         attachments: Vec::new(),
         late: false,
+        session: 0,
     }
 }
 

@@ -169,7 +169,10 @@ impl Touched {
             | Command::Receive(_)
             | Command::Refuse(_)
             | Command::Call(_)
-            | Command::Directory(_) => true,
+            | Command::Directory(_)
+            | Command::Dream(_)
+            | Command::OpenSession(_)
+            | Command::Link(_) => true,
         }
     }
 }

@@ -18,7 +18,7 @@ const MOST_EVENTS: usize = 480;
 const MOST_BYTES: usize = 2 * 1024 * 1024;
 
 pub(super) fn decide(told: &ReportConversation, conversation: &Conversation) -> Decision {
-    let reported = conversation.reports.get(&told.kind);
+    let reported = conversation.reports.get(&(told.session, told.kind.clone()));
     if let Some(sequence) = reported.and_then(|known| repeat(told, known)) {
         return Decision::already(sequence);
     }
@@ -33,6 +33,7 @@ pub(super) fn decide(told: &ReportConversation, conversation: &Conversation) -> 
         participant_id: facts.owner,
         source: told.source,
         kind: told.kind.clone(),
+        session: told.session,
         reported_at: told.reported_at,
         sha256: told.sha256.clone(),
         superseded,
@@ -82,9 +83,11 @@ impl<'a> Facts<'a> {
             .filter_map(|turn| Some((turn, turn.message.as_deref()?)))
             .collect();
         held.sort_by_key(|(turn, message)| (message.place(), turn.first()));
+        let room = Room::of(told.session, &held, self.next_ordinal);
+        held.retain(|(_, message)| told.session == 0 || message.session == told.session);
         let messages: Vec<_> = held.iter().map(|(_, message)| *message).collect();
         let matches = align(&messages, &told.turns);
-        let places = places(&messages, &matches, self.next_ordinal.saturating_mul(PLACE_STEP));
+        let places = places(&messages, &matches, room);
         for (index, (turn, found)) in told.turns.iter().zip(matches).enumerate() {
             if self.events.len() >= MOST_EVENTS || self.bytes >= MOST_BYTES {
                 return false;
@@ -141,6 +144,7 @@ impl<'a> Facts<'a> {
             sources: None,
             attachments: Vec::new(),
             late: false,
+            session: told.session,
         }));
         ordinal
     }
@@ -152,10 +156,37 @@ fn fallback(told: &ReportConversation) -> Timestamp {
     Timestamp::from_parts(near, 0)
 }
 
+/// The part of a conversation's order that a report is about.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    /// After this place.
+    from: u64,
+    /// Before this one.
+    to: u64,
+    /// Something later stands behind it: what is missing at its end does not go there by itself.
+    closed: bool,
+}
+
+impl Room {
+    /// Of a session: between what was said in those before it and those after it. A report of the whole conversation has
+    /// all of it.
+    fn of(session: u32, held: &[(&Turn, &Message)], next_ordinal: u64) -> Self {
+        let places = |others: fn(u32, u32) -> bool| {
+            let others =
+                held.iter().filter(move |(_, message)| session > 0 && others(message.session, session));
+            others.map(|(_, message)| message.place())
+        };
+        let from = places(|other, this| other < this).max().unwrap_or_default();
+        let later = places(|other, this| other > this).min();
+        let to = later.unwrap_or(next_ordinal.saturating_mul(PLACE_STEP)).max(from);
+        Self { from, to, closed: later.is_some() }
+    }
+}
+
 /// Where turns go that are missing, and those that a frontend told of in another order, by their index: evenly between
-/// the messages that they stand between. Where all after the last message are missing they go to the end by themselves;
-/// `end` is where that begins.
-fn places(known: &[&Message], matches: &[Match], end: u64) -> HashMap<usize, u64> {
+/// the messages that they stand between. Where all after the last message are missing they go to the end by themselves,
+/// if the room is open there.
+fn places(known: &[&Message], matches: &[Match], room: Room) -> HashMap<usize, u64> {
     let anchors = in_order(matches);
     let mut places = HashMap::new();
     let mut run = Vec::new();
@@ -165,14 +196,14 @@ fn places(known: &[&Message], matches: &[Match], end: u64) -> HashMap<usize, u64
             Match::Silent => {}
             Match::Same(_) | Match::Differs(_) if !anchors.contains(&index) => run.push(index),
             Match::Same(next) | Match::Differs(next) => {
-                let before = next.checked_sub(1).map_or(0, |place| known[place].place());
+                let before = next.checked_sub(1).map_or(room.from, |place| known[place].place());
                 spread(&mut places, std::mem::take(&mut run), before, known[*next].place());
             }
         }
     }
-    if run.iter().any(|index| matches[*index] != Match::Missing) {
-        let last = known.iter().map(|message| message.place()).max().unwrap_or_default();
-        spread(&mut places, run, last, end);
+    if room.closed || run.iter().any(|index| matches[*index] != Match::Missing) {
+        let last = known.iter().map(|message| message.place()).max().unwrap_or(room.from);
+        spread(&mut places, run, last, room.to);
     }
     places
 }

@@ -6,7 +6,9 @@ use shared::ids::{ConversationId, MessageId, Provider, Speaker, Timestamp};
 
 use super::*;
 
+mod dreams;
 mod reports;
+mod sessions;
 
 /// An aggregate with a past, to be asked for decisions.
 struct Given {
@@ -48,6 +50,7 @@ fn message(participant: &str, message_id: Option<&str>, content: &str) -> Record
         event_id: None,
         sources: None,
         attachments: Vec::new(),
+        session: 0,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What bodies hold, for the document: handlers read them field by field, to name every bad one at once.
 #![expect(dead_code, reason = "they stand for bodies in the document, and are never made")]
 
-use shared::events::Attachment;
+use shared::events::{Attachment, EmotionalTone};
 use shared::ids::Speaker;
 use shared::limits::MAX_MESSAGES_PER_REQUEST;
 use utoipa::ToSchema;
@@ -231,4 +231,80 @@ pub(super) struct Seen {
 #[derive(ToSchema)]
 pub(super) struct IsTyping {
     is_typing: bool,
+}
+
+/// A dream.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct NewDream {
+    /// Its id; a random one otherwise. The same id again with other words changes the dream.
+    #[schema(min_length = 1, max_length = 256)]
+    dream_id: Option<String>,
+    /// Who dreamt it: only services say so, and must.
+    #[schema(min_length = 1)]
+    participant_id: Option<String>,
+    /// As it was told, at most `MAX_CONTENT_BYTES` bytes; not blank, and free of NUL.
+    #[schema(min_length = 1)]
+    raw_transcript: String,
+    /// What it is about.
+    #[schema(max_items = 64)]
+    themes: Option<Vec<String>>,
+    /// When it was told, with an offset: not before 1970, and at most a day in the future.
+    #[schema(format = DateTime)]
+    recorded_at: String,
+}
+
+/// What an interpreter makes of a dream.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct NewInterpretation {
+    #[schema(min_length = 1, max_length = 256)]
+    interpreter_id: String,
+    emotional_tone: EmotionalTone,
+    /// At most `MAX_CONTENT_BYTES` bytes; not blank, and free of NUL.
+    #[schema(min_length = 1)]
+    text: String,
+}
+
+/// With whom to talk about what.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct NewTalk {
+    #[schema(min_length = 1, max_length = 256)]
+    dream_id: String,
+    /// One of those that `ELEVENLABS_AGENTS` names.
+    interpreter_id: String,
+}
+
+/// Which talk goes on.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct Refresh {
+    #[schema(min_length = 1)]
+    conversation_id: String,
+}
+
+/// One turn, as ElevenLabs' client hands it to a page.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct NewSaid {
+    /// The conversation's id, or ElevenLabs' own id of the session that it was said in.
+    #[schema(min_length = 1)]
+    conversation_id: String,
+    /// Who spoke; `agent` is ElevenLabs' word for `assistant`.
+    #[schema(pattern = "^(user|assistant|agent)$")]
+    role: String,
+    /// What was said, at most `MAX_CONTENT_BYTES` bytes; not blank, and free of NUL.
+    #[schema(min_length = 1)]
+    content: String,
+    /// When, with an offset: not before 1970, and at most a day in the future. Now, where it is not given.
+    #[schema(format = DateTime)]
+    timestamp: Option<String>,
+    /// Its own id. The same id again is a repeat, or with another content a correction.
+    #[schema(min_length = 1)]
+    message_id: Option<String>,
+    /// ElevenLabs' number of the utterance (`event_id` of its client, which is taken as well). With no id of its own the
+    /// message is known by it: the same number of the same speaker again is a repeat or a correction.
+    #[schema(minimum = 0)]
+    event_id: Option<u64>,
 }

@@ -279,7 +279,8 @@ pub(crate) async fn typing(
     let is_typing = fields.flag("is_typing");
     let is_typing = fields.finish(is_typing)?;
     let by = app.viewer(identity, &conversation).await?;
-    let typing = Typing { conversation_id: conversation, by, is_typing };
+    let conversation_id = app.committer.home_of(conversation).await?;
+    let typing = Typing { conversation_id, by, is_typing };
     app.channel
         .typing(&typing)
         .await

@@ -283,7 +283,10 @@ fn label(command: &Command) -> &'static str {
         | Command::Revoke(_)
         | Command::Refuse(_)
         | Command::Call(_)
-        | Command::Directory(_) => "not_understood",
+        | Command::Directory(_)
+        | Command::Dream(_)
+        | Command::OpenSession(_)
+        | Command::Link(_) => "not_understood",
     }
 }
 

@@ -5,12 +5,13 @@ use axum::body::Body;
 use shared::envelope::{Entry, Origin};
 use shared::events::{Event, Payload, Source, Unread};
 use shared::objects::{ObjectError, ObjectName};
-use shared::subjects::{Subject, UNREAD};
+use shared::subjects::UNREAD;
 
 use super::desk::Desk;
 use super::round::Trouble;
 use crate::command::{Command, ReportConversation};
 use crate::committer::Failure;
+use crate::state::Conversation;
 use crate::webhooks::elevenlabs::NotTaken;
 
 /// Why one is not read, or none.
@@ -110,7 +111,10 @@ impl Desk {
             | Command::Revoke(_)
             | Command::Refuse(_)
             | Command::Call(_)
-            | Command::Directory(_) => Err(Left::AsItIs("it is no webhook".into())),
+            | Command::Directory(_)
+            | Command::Dream(_)
+            | Command::OpenSession(_)
+            | Command::Link(_) => Err(Left::AsItIs("it is no webhook".into())),
         }
     }
 
@@ -130,25 +134,30 @@ impl Desk {
 
     /// Whether the log says so already.
     async fn is_known(&self, command: &Command) -> Result<bool, Failure> {
-        let subject: Subject = command.subject();
-        self.committer
-            .look(&subject, |state| match command {
-                Command::Report(told) => {
-                    let known = state.conversation.reports.get(&told.kind);
-                    known.is_some_and(|known| known.versions.iter().any(|(sha256, _)| *sha256 == told.sha256))
-                }
-                Command::StoreAudio(told) => {
-                    state.conversation.audio.iter().any(|(sha256, _)| *sha256 == told.audio.sha256)
-                }
-                Command::Record(_)
-                | Command::Enrol(_)
-                | Command::Update(_)
-                | Command::Revoke(_)
-                | Command::Receive(_)
-                | Command::Refuse(_)
-                | Command::Call(_)
-                | Command::Directory(_) => false,
-            })
-            .await
+        match command {
+            Command::Report(told) => {
+                let known = |known: &Conversation, session| {
+                    let reported = known.reports.get(&(session, told.kind.clone()));
+                    reported
+                        .is_some_and(|known| known.versions.iter().any(|(sha256, _)| *sha256 == told.sha256))
+                };
+                self.committer.look_at(&told.conversation, known).await
+            }
+            Command::StoreAudio(told) => {
+                let known = |known: &Conversation, session| known.has_heard(session, &told.audio.sha256);
+                self.committer.look_at(&told.conversation_id, known).await
+            }
+            Command::Record(_)
+            | Command::Enrol(_)
+            | Command::Update(_)
+            | Command::Revoke(_)
+            | Command::Receive(_)
+            | Command::Refuse(_)
+            | Command::Call(_)
+            | Command::Directory(_)
+            | Command::Dream(_)
+            | Command::OpenSession(_)
+            | Command::Link(_) => Ok(false),
+        }
     }
 }

@@ -10,7 +10,6 @@ use shared::ids::ConversationId;
 use shared::limits::MAX_REPORT_BYTES;
 use shared::objects::{ObjectError, ObjectName};
 use shared::report::{self, Reading, kinds};
-use shared::subjects::Subject;
 
 use super::round::{Round, Trouble};
 use super::{Outcome, Reconciler};
@@ -94,10 +93,9 @@ impl Round<'_> {
             return Err(Miss::Failed("its id is of the form that turnlog keeps for itself".into()));
         }
         let Reconciler { vendor, settings, desk } = self.reconciler;
-        let subject = Subject::conversation(&id);
-        let looked = desk.committer.look(&subject, |state| {
-            let known = &state.conversation;
-            (known.reports.contains_key(kinds::TRANSCRIPTION), !known.audio.is_empty())
+        let looked = desk.committer.look_at(&id, |known, session| {
+            let told = known.reports.contains_key(&(session, kinds::TRANSCRIPTION.into()));
+            (told, known.audio.iter().any(|(of, ..)| *of == session))
         });
         let (told, heard) = looked.await?;
         let listen = self.wanted.audio && !heard;
@@ -139,6 +137,7 @@ impl Reconciler {
         let sha256: [u8; 32] = Sha256::digest(body).into();
         let report = ReportConversation {
             conversation: id.clone(),
+            session: 0,
             participant: None,
             source: Source::ElevenlabsApi,
             kind: kinds::TRANSCRIPTION.into(),
@@ -183,6 +182,7 @@ impl Reconciler {
         let recording = Recording {
             conversation_id: id,
             participant_id: None,
+            session: 0,
             source: Source::ElevenlabsApi,
             agent_id,
             reported_at: None,

@@ -71,6 +71,7 @@ impl Checked {
         let reading = reading.ok_or_else(|| Problem::internal("a checked conversation could not be read"))?;
         Ok(ReportConversation {
             conversation: self.conversation,
+            session: 0,
             participant: Some(self.account),
             source: Source::ConversationWebhook,
             kind: kinds::CONVERSATION.into(),

@@ -134,6 +134,7 @@ impl Reader {
         Ok(Command::StoreAudio(Recording {
             conversation_id,
             participant_id: None,
+            session: 0,
             source: Source::ElevenlabsWebhook,
             agent_id: outline.agent_id,
             reported_at: outline.heading.and_then(|heading| heading.reported_at),
@@ -213,6 +214,7 @@ impl Body<'_> {
                 let Reading { turns, facts } = reading;
                 return Command::Report(Box::new(ReportConversation {
                     conversation,
+                    session: 0,
                     participant: None,
                     source: Source::ElevenlabsWebhook,
                     kind,

@@ -48,6 +48,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("RATE_LIMIT_WEBHOOK_PER_MIN", "100", "conversation webhooks a minute from one address"),
     setting("RATE_LIMIT_LOGIN_PER_MIN", "300", "logins a minute from one address"),
     setting("RATE_LIMIT_LOGIN_PER_ID_PER_MIN", "20", "logins a minute for one id"),
+    setting("RATE_LIMIT_SESSIONS_PER_MIN", "30", "voice sessions a minute that one participant may open"),
     setting("ELEVENLABS_API_KEY", "none", "key to ElevenLabs' API; without it the API is never called"),
     setting("ELEVENLABS_BASE_URL", "https://api.elevenlabs.io", "address of ElevenLabs' API"),
     setting(
@@ -58,7 +59,12 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "ELEVENLABS_AGENTS",
         "all",
-        "agents whose conversations are fetched, as jung=agent_1,freud=agent_2",
+        "agents that can be talked with and whose conversations are fetched, as jung=agent_1,freud=agent_2",
+    ),
+    setting(
+        "INTERPRETER_STYLES",
+        "none",
+        "how each of those agents is to talk, as JSON such as {\"jung\": \"archetypes\"}",
     ),
     setting(
         "RECONCILE_SECONDS",

@@ -28,7 +28,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 pub use problems::{
     BytesProblems, CallCommandProblems, CallWriteProblems, CommandProblems, DocumentProblems, ListProblems,
-    OpenWriteProblems, ReadProblems, WriteProblems,
+    NamedWriteProblems, OpenWriteProblems, ReadProblems, SessionProblems, WriteProblems,
 };
 
 const DESCRIPTION: &str = "\

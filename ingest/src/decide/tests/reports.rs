@@ -10,7 +10,7 @@ use crate::command::ReportConversation;
 
 const KIND: &str = "post_call_transcription";
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_parts(DateTime::from_timestamp(1_700_000_000 + second, 0).unwrap(), 0)
 }
 
@@ -29,21 +29,22 @@ fn turn(role: Speaker, text: Option<&str>) -> Told {
     }
 }
 
-fn user(text: &str) -> Told {
+pub(super) fn user(text: &str) -> Told {
     turn(Speaker::User, Some(text))
 }
 
-fn agent(text: &str) -> Told {
+pub(super) fn agent(text: &str) -> Told {
     turn(Speaker::Assistant, Some(text))
 }
 
-fn tool() -> Told {
+pub(super) fn tool() -> Told {
     turn(Speaker::Assistant, None)
 }
 
-fn told(sha256: &str, turns: Vec<Told>) -> ReportConversation {
+pub(super) fn told(sha256: &str, turns: Vec<Told>) -> ReportConversation {
     ReportConversation {
         conversation: id("conv_1"),
+        session: 0,
         participant: None,
         source: Source::ElevenlabsWebhook,
         kind: KIND.into(),
@@ -70,20 +71,20 @@ fn said_by_agent(message_id: Option<&str>, content: &str) -> RecordMessage {
 
 /// A conversation as the log has it, with what folds of it say.
 #[derive(Default)]
-struct Story {
-    events: Vec<(u64, Event)>,
-    state: State,
+pub(super) struct Story {
+    pub(super) events: Vec<(u64, Event)>,
+    pub(super) state: State,
 }
 
 impl Story {
-    fn of(commands: &[Command]) -> Self {
+    pub(super) fn of(commands: &[Command]) -> Self {
         let mut story = Self::default();
         commands.iter().for_each(|command| story.tell(command));
         story
     }
 
     /// Decides until it is done, as the committer does; answers the last decision.
-    fn decide(&mut self, command: &Command) -> Decision {
+    pub(super) fn decide(&mut self, command: &Command) -> Decision {
         loop {
             let last = self.events.last().map_or(0, |(sequence, _)| *sequence);
             assert_eq!(command.subject(), Subject::conversation(&id("conv_1")));
@@ -99,12 +100,12 @@ impl Story {
         }
     }
 
-    fn tell(&mut self, command: &Command) {
+    pub(super) fn tell(&mut self, command: &Command) {
         self.decide(command);
     }
 
     /// The newest version of every message, in the conversation's order: what tables show.
-    fn messages(&self) -> Vec<Message> {
+    pub(super) fn messages(&self) -> Vec<Message> {
         let mut shown: Vec<(u64, Message)> = Vec::new();
         for (sequence, event) in &self.events {
             match event {
@@ -117,7 +118,7 @@ impl Story {
                     let owner = Some(claim.participant_id.clone());
                     shown.iter_mut().for_each(|(_, message)| message.participant_id.clone_from(&owner));
                 }
-                Event::ConversationReported(_) => {}
+                Event::ConversationReported(_) | Event::SessionOpened(_) => {}
                 Event::ParticipantEnrolled(_)
                 | Event::ParticipantUpdated(_)
                 | Event::TokenRevoked(_)
@@ -133,18 +134,23 @@ impl Story {
                 | Event::WorkerRegistered(_)
                 | Event::WorkerRemoved(_)
                 | Event::AdminRegistered(_)
-                | Event::AdminRemoved(_) => panic!("not of a story's messages"),
+                | Event::AdminRemoved(_)
+                | Event::DreamRecorded(_)
+                | Event::DreamChanged(_)
+                | Event::DreamInterpreted(_)
+                | Event::DreamDiscussed(_)
+                | Event::ConversationLinked(_) => panic!("not of a story's messages"),
             }
         }
         shown.sort_by_key(|(sequence, message)| (message.place(), *sequence));
         shown.into_iter().map(|(_, message)| message).collect()
     }
 
-    fn texts(&self) -> Vec<String> {
+    pub(super) fn texts(&self) -> Vec<String> {
         self.messages().into_iter().map(|message| message.content).collect()
     }
 
-    fn newest_report(&self) -> &Report {
+    pub(super) fn newest_report(&self) -> &Report {
         let reports = self.events.iter().rev();
         let mut reports = reports.filter_map(|(_, event)| {
             if let Event::ConversationReported(report) = event { Some(report) } else { None }
@@ -157,7 +163,7 @@ fn report(turns: Vec<Told>) -> Command {
     Command::Report(Box::new(told("a", turns)))
 }
 
-fn record(message: RecordMessage) -> Command {
+pub(super) fn record(message: RecordMessage) -> Command {
     Command::Record(message)
 }
 

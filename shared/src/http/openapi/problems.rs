@@ -74,6 +74,18 @@ problems! {
     CommandProblems: Unauthenticated Forbidden RateLimited Unavailable
 }
 
+problems! {
+    /// Of opening a session of the vendor's.
+    SessionProblems: BadRequest Unauthenticated Forbidden NotFound Timeout Conflict TooLarge UnsupportedMediaType
+        RateLimited BadGateway Unavailable
+}
+
+problems! {
+    /// Of storing a body about a thing that the path or the body names.
+    NamedWriteProblems: BadRequest Unauthenticated Forbidden NotFound Timeout TooLarge UnsupportedMediaType RateLimited
+        Unavailable
+}
+
 /// What any endpoint can answer.
 pub(super) fn internal() -> (String, RefOr<Response>) {
     by_status(Kind::Internal)
