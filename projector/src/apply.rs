@@ -2,6 +2,7 @@
 //! tables when it is run again, and older knowledge never replaces newer.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 
 use sqlx::PgConnection;
 
@@ -9,6 +10,7 @@ use crate::rows::{Changes, ConversationRow, MessageRow, ParkedRow, ParticipantRo
 
 mod calls;
 mod reports;
+mod sessions;
 
 /// Writes everything but the checkpoint. The caller holds the transaction.
 pub(crate) async fn rows(connection: &mut PgConnection, changes: &Changes<'_>) -> Result<(), sqlx::Error> {
@@ -24,16 +26,18 @@ pub(crate) async fn rows(connection: &mut PgConnection, changes: &Changes<'_>) -
     if !changes.conversations.is_empty() {
         conversations(connection, &changes.conversations).await?;
     }
-    for once_each in runs(&changes.participants) {
+    for once_each in runs(&changes.participants, |row| row.token) {
         participants(connection, once_each).await?;
     }
-    if !changes.reports.is_empty() {
-        reports::reports(connection, &changes.reports).await?;
+    for once_each in runs(&changes.reports, |row| (row.conversation, row.session, row.kind)) {
+        reports::reports(connection, once_each).await?;
     }
     if !changes.recordings.is_empty() {
         reports::recordings(connection, &changes.recordings).await?;
     }
     calls::rows(connection, changes).await?;
+    sessions::rows(connection, changes).await?;
+    sessions::standing(connection, changes).await?;
     for claim in &changes.claims {
         reports::claim(connection, claim).await?;
     }
@@ -191,15 +195,15 @@ async fn participants(connection: &mut PgConnection, rows: &[ParticipantRow<'_>]
     Ok(())
 }
 
-/// Cuts rows so that none of the parts names a participant twice: one statement cannot write a row twice, and
-/// the order matters.
-fn runs<'r, 'a>(rows: &'r [ParticipantRow<'a>]) -> Vec<&'r [ParticipantRow<'a>]> {
+/// Cuts rows so that none of the parts has a key twice: one statement cannot write a row twice, and the order matters.
+fn runs<R, K: Eq + Hash + Copy>(rows: &[R], key: impl Fn(&R) -> K) -> Vec<&[R]> {
     let (mut runs, mut start, mut named) = (Vec::new(), 0, HashSet::new());
     for (index, row) in rows.iter().enumerate() {
-        if !named.insert(row.token) {
+        let key = key(row);
+        if !named.insert(key) {
             runs.push(&rows[start..index]);
             start = index;
-            named = HashSet::from([row.token]);
+            named = HashSet::from([key]);
         }
     }
     if start < rows.len() {
@@ -230,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_run_names_a_participant_twice_and_the_order_stays() {
+    fn no_run_has_a_key_twice_and_the_order_stays() {
         let rows: Vec<_> = ["a", "b", "a", "c", "b", "b"]
             .map(|token| ParticipantRow {
                 token,
@@ -241,9 +245,11 @@ mod tests {
                 stored_at: chrono::DateTime::UNIX_EPOCH,
             })
             .into();
-        let cut: Vec<String> =
-            runs(&rows).into_iter().map(|run| run.iter().map(|row| row.token).collect()).collect();
+        let cut: Vec<String> = runs(&rows, |row| row.token)
+            .into_iter()
+            .map(|run| run.iter().map(|row| row.token).collect())
+            .collect();
         assert_eq!(cut, ["ab", "acb", "b"]);
-        assert!(runs(&[]).is_empty());
+        assert!(runs(&[0; 0], |n| *n).is_empty());
     }
 }

@@ -5,16 +5,17 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use shared::events::{
-    Admin, Call, Claim, Correction, Ending, Enrolment, Event, Message, Recording, Refusal, Report, Sighting,
-    Source, Viewer, Worker,
+    Admin, Call, Claim, Correction, Dream, Ending, Enrolment, Event, Interpretation, Message, Recording,
+    Refusal, Report, Session, Sighting, Source, Viewer, Worker,
 };
 use shared::ids::{ConversationId, ParticipantId, Provider};
 use shared::subjects::Subject;
 
 use crate::intake::Item;
 use crate::rows::{
-    AdminRow, CallRow, Changes, ClaimRow, ConversationRow, DetailRow, EndingRow, MessageRow, ParkedRow,
-    ParticipantRow, ReceiptRow, RecordingRow, RefusedRow, ReportRow, SourceRow, WorkerRow, number,
+    AdminRow, CallRow, Changes, ClaimRow, ConversationRow, DetailRow, DreamRow, EndingRow, InterpretationRow,
+    MessageRow, ParkedRow, ParticipantRow, ReceiptRow, RecordingRow, RefusedRow, ReportRow, SessionRow,
+    SourceRow, WorkerRow, number, ordinal,
 };
 
 /// Folds entries that are in the order of their sequence. One that comes again is passed over.
@@ -64,6 +65,11 @@ impl<'a> Folding<'a> {
             Ok(Event::WorkerRemoved(removal)) => self.worker(item, removal.worker_id.as_str(), None),
             Ok(Event::AdminRegistered(admin)) => self.admin(item, admin.admin_id.as_str(), Some(admin)),
             Ok(Event::AdminRemoved(removal)) => self.admin(item, removal.admin_id.as_str(), None),
+            Ok(Event::DreamRecorded(dream) | Event::DreamChanged(dream)) => self.dream(item, dream),
+            Ok(Event::DreamInterpreted(interpretation)) => self.interpreted(item, interpretation),
+            Ok(Event::SessionOpened(session)) => self.session(item, session),
+            // Both stand in the session, too, which is opened after them.
+            Ok(Event::DreamDiscussed(_) | Event::ConversationLinked(_)) => {}
             Err(unreadable) => {
                 self.changes.parked.push(ParkedRow::of(item, &unreadable.reason));
                 if let Some(source) = unreadable.source {
@@ -172,8 +178,22 @@ impl<'a> Folding<'a> {
         row.message_count = row.message_count.max(number(message.ordinal));
     }
 
-    /// The row of the conversation that the entry is of.
+    /// The row of the conversation that the entry is of, in which something was said or told at this time.
     fn row(
+        &mut self,
+        item: &'a Item,
+        id: &'a ConversationId,
+        owner: Option<&'a ParticipantId>,
+        provider: Provider,
+        at: DateTime<Utc>,
+    ) -> &mut ConversationRow<'a> {
+        let row = self.begun(item, id, owner, provider, at);
+        row.last_message_at = row.last_message_at.max(at);
+        row
+    }
+
+    /// The row of the conversation that the entry is of, which had begun by this time.
+    fn begun(
         &mut self,
         item: &'a Item,
         id: &'a ConversationId,
@@ -193,7 +213,7 @@ impl<'a> Folding<'a> {
                 first_sequence: sequence,
                 last_sequence: sequence,
                 started_at: at,
-                last_message_at: at,
+                last_message_at: DateTime::UNIX_EPOCH,
             });
             rows.len() - 1
         });
@@ -201,7 +221,6 @@ impl<'a> Folding<'a> {
         row.participant_id = row.participant_id.or(owner.map(|id| id.as_str()));
         row.last_sequence = sequence;
         row.started_at = row.started_at.min(at);
-        row.last_message_at = row.last_message_at.max(at);
         row
     }
 
@@ -227,15 +246,14 @@ impl<'a> Folding<'a> {
             participant_id: owner.map(|id| id.as_str()),
             source: report.source.as_str(),
             kind: &report.kind,
+            session: ordinal(report.session),
             reported_at: report.reported_at,
             recorded_at: item.stored_at,
+            ended_at: reading.facts.ended_at().or(report.reported_at).unwrap_or(item.stored_at),
             facts: &reading.facts,
             turns: reading.turns.iter().zip(ordinals).collect(),
         };
-        // One statement cannot write a row twice: of a kind the last one counts.
-        let rows = &mut self.changes.reports;
-        rows.retain(|held| (held.conversation, held.kind) != (row.conversation, row.kind));
-        rows.push(row);
+        self.changes.reports.push(row);
     }
 
     fn recording(&mut self, item: &'a Item, data: &'a Recording) {
@@ -247,6 +265,7 @@ impl<'a> Folding<'a> {
             sequence: number(item.sequence),
             conversation: item.token(),
             participant_id: owner.map(|id| id.as_str()),
+            session: ordinal(data.session),
             source: data.source.as_str(),
             object: &data.audio.object,
             bytes: number(data.audio.bytes),
@@ -255,8 +274,52 @@ impl<'a> Folding<'a> {
             reported_at: data.reported_at,
             recorded_at: item.stored_at,
         };
-        self.changes.recordings.retain(|held| held.conversation != row.conversation);
-        self.changes.recordings.push(row);
+        let rows = &mut self.changes.recordings;
+        rows.retain(|held| (held.conversation, held.session) != (row.conversation, row.session));
+        rows.push(row);
+    }
+
+    fn session(&mut self, item: &'a Item, session: &'a Session) {
+        let (id, owner) = (&session.conversation_id, Some(&session.participant_id));
+        if session.number > 1 {
+            // It goes on, but nothing was said in it yet.
+            self.begun(item, id, owner, Provider::Elevenlabs, session.opened_at);
+        } else {
+            self.row(item, id, owner, Provider::Elevenlabs, session.opened_at);
+        }
+        let row = SessionRow {
+            sequence: number(item.sequence),
+            conversation: item.token(),
+            number: ordinal(session.number),
+            vendor: Subject::conversation(&session.vendor_conversation_id).token().to_owned(),
+            session,
+        };
+        let rows = &mut self.changes.sessions;
+        rows.retain(|held| (held.conversation, held.number) != (row.conversation, row.number));
+        rows.push(row);
+    }
+
+    fn dream(&mut self, item: &'a Item, dream: &'a Dream) {
+        self.changes.dreams.retain(|held| held.token != item.token());
+        self.changes.dreams.push(DreamRow {
+            token: item.token(),
+            version_sequence: number(item.sequence),
+            themes: json!(dream.themes),
+            dream,
+        });
+    }
+
+    fn interpreted(&mut self, item: &'a Item, interpretation: &'a Interpretation) {
+        let row = InterpretationRow {
+            dream: item.token(),
+            version_sequence: number(item.sequence),
+            tone: json!(interpretation.emotional_tone),
+            interpreted_at: item.stored_at,
+            interpretation,
+        };
+        let key = |row: &InterpretationRow<'a>| (row.dream, &row.interpretation.interpreter_id);
+        self.changes.interpretations.retain(|held| key(held) != key(&row));
+        self.changes.interpretations.push(row);
     }
 
     fn refused(&mut self, item: &'a Item, refusal: &'a Refusal) {

@@ -275,8 +275,14 @@ fn follows(sequence: u64, later: &Event) -> bool {
         | Event::WorkerRegistered(_)
         | Event::WorkerRemoved(_)
         | Event::AdminRegistered(_)
-        | Event::AdminRemoved(_) => false,
-        // Tables know by themselves which report of a kind is the newest.
+        | Event::AdminRemoved(_)
+        | Event::DreamRecorded(_)
+        | Event::DreamChanged(_)
+        | Event::DreamInterpreted(_)
+        | Event::DreamDiscussed(_)
+        | Event::SessionOpened(_)
+        | Event::ConversationLinked(_) => false,
+        // Tables know by themselves which report of a kind and session is the newest.
         Event::ConversationReported(_) | Event::AudioStored(_) => false,
         Event::MessageRecorded(_)
         | Event::TokenRevoked(_)

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use shared::events::Call;
+use shared::events::{Call, Dream, Interpretation, Session};
 use shared::report::{Facts, Turn};
 
 use crate::intake::Item;
@@ -37,10 +37,16 @@ pub(crate) struct Changes<'a> {
     pub(crate) admins: Vec<AdminRow<'a>>,
     /// Conversations whose participant became known.
     pub(crate) claims: Vec<ClaimRow<'a>>,
-    /// The newest report of each kind of each conversation.
+    /// Reports, in order.
     pub(crate) reports: Vec<ReportRow<'a>>,
-    /// The newest sound of each conversation.
+    /// The newest sound of each session of each conversation.
     pub(crate) recordings: Vec<RecordingRow<'a>>,
+    /// Sessions that were opened, one row for each.
+    pub(crate) sessions: Vec<SessionRow<'a>>,
+    /// Dreams as they stand, one row for each.
+    pub(crate) dreams: Vec<DreamRow<'a>>,
+    /// What interpreters make of dreams, one row for each of both.
+    pub(crate) interpretations: Vec<InterpretationRow<'a>>,
     /// What came in by webhooks, one row for each way in.
     pub(crate) sources: Vec<SourceRow>,
     /// Webhooks that were turned away.
@@ -173,19 +179,23 @@ pub(crate) struct ReportRow<'a> {
     pub(crate) participant_id: Option<&'a str>,
     pub(crate) source: &'static str,
     pub(crate) kind: &'a str,
+    pub(crate) session: i32,
     pub(crate) reported_at: Option<DateTime<Utc>>,
     pub(crate) recorded_at: DateTime<Utc>,
+    /// When the session ended, as far as the report tells.
+    pub(crate) ended_at: DateTime<Utc>,
     pub(crate) facts: &'a Facts,
     /// Every turn, with the ordinal of its message.
     pub(crate) turns: Vec<(&'a Turn, Option<i64>)>,
 }
 
-/// The sound of a conversation.
+/// The sound of a session.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RecordingRow<'a> {
     pub(crate) sequence: i64,
     pub(crate) conversation: &'a str,
     pub(crate) participant_id: Option<&'a str>,
+    pub(crate) session: i32,
     pub(crate) source: &'static str,
     pub(crate) object: &'a str,
     pub(crate) bytes: i64,
@@ -193,6 +203,36 @@ pub(crate) struct RecordingRow<'a> {
     pub(crate) media_type: &'a str,
     pub(crate) reported_at: Option<DateTime<Utc>>,
     pub(crate) recorded_at: DateTime<Utc>,
+}
+
+/// A session that was opened.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SessionRow<'a> {
+    pub(crate) sequence: i64,
+    pub(crate) conversation: &'a str,
+    pub(crate) number: i32,
+    /// What the vendor's conversation is looked up by.
+    pub(crate) vendor: String,
+    pub(crate) session: &'a Session,
+}
+
+/// A dream as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DreamRow<'a> {
+    pub(crate) token: &'a str,
+    pub(crate) version_sequence: i64,
+    pub(crate) themes: Value,
+    pub(crate) dream: &'a Dream,
+}
+
+/// What an interpreter makes of a dream.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct InterpretationRow<'a> {
+    pub(crate) dream: &'a str,
+    pub(crate) version_sequence: i64,
+    pub(crate) tone: Value,
+    pub(crate) interpreted_at: DateTime<Utc>,
+    pub(crate) interpretation: &'a Interpretation,
 }
 
 /// What these entries say of a way in for webhooks; the table adds it to what it knew.
@@ -242,6 +282,11 @@ impl ParkedRow {
             reason: sane(reason),
         }
     }
+}
+
+/// The number of a session as Postgres holds it. None reaches the limit: each costs its participant a call.
+pub(crate) fn ordinal(session: u32) -> i32 {
+    i32::try_from(session).unwrap_or(i32::MAX)
 }
 
 /// A sequence or count as Postgres holds it. The log cannot reach the limit: it is 9 quintillion.

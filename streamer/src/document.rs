@@ -145,7 +145,8 @@ impl Reading {
     /// and receipts.
     async fn report(&mut self) -> Result<(Report, u64), ReadError> {
         let row = sqlx::query!(
-            r#"SELECT greatest(max(r.sequence), max(k.version_sequence), max(c.ended_sequence), 0) AS "sequence!",
+            r#"SELECT greatest(max(r.sequence), max(k.version_sequence), max(c.ended_sequence),
+                               max(c.opened_sequence), 0) AS "sequence!",
                       max(c.ended_at) AS ended_at,
                       max(c.duration_seconds) AS duration_seconds,
                       (array_agg(title ORDER BY sequence DESC) FILTER (WHERE title IS NOT NULL))[1] AS title,

@@ -148,7 +148,8 @@ impl Listing {
             Row,
             r#"SELECT conversation_id AS "conversation_id!", email_id, account_id, status AS "status!",
                       started_at AS "started_at!", ended_at, duration_seconds, message_count AS "message_count!",
-                      reported_at, first_sequence AS "first_sequence!", last_message_at AS "last_message_at!"
+                      reported_at, first_sequence AS "first_sequence!", last_message_at AS "last_message_at!",
+                      session AS "session!"
                FROM turnlog.conversations
                WHERE first_sequence < $1
                  AND (coalesce($2, $3, $4, $5) IS NOT NULL OR first_sequence > 0)

@@ -8,6 +8,7 @@ use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::response::Response;
 use futures::StreamExt;
+use serde::Deserialize;
 use serde_json::json;
 use shared::audit::What;
 use shared::auth::Identity;
@@ -26,6 +27,7 @@ use tokio::time::{Instant, timeout};
 use crate::access::may_read;
 use crate::limits::{MEDIA_AT_ONCE, MEDIA_PATIENCE};
 use crate::looks::Trail;
+use crate::query::{Queried, Wrong};
 use crate::router::{Asked, Edge, Named};
 use crate::tables::{ReadError, Reading};
 use crate::tickets::Watcher;
@@ -50,7 +52,8 @@ struct Kept {
 
 /// Sound of a conversation
 ///
-/// The recording that a webhook brought, whole or one range of it; several ranges at once are answered whole.
+/// The recording that a webhook brought, whole or one range of it; several ranges at once are answered whole. Of several
+/// sessions the newest one's that has any, unless `session` names one.
 #[utoipa::path(
     get, path = "/api/conversation/{id}/audio", tag = tags::READERS,
     security(
@@ -58,6 +61,7 @@ struct Kept {
     ),
     params(
         ("id" = String, Path, description = "The conversation's id.", example = "conv_abc123"),
+        ("session" = Option<u32>, Query, description = "The number of a session; 0 is what is of none."),
         ("after" = Option<u64>, Query, description = "The sequence of a write: the answer shows it, or is 503 in 2 s."),
         ("Range" = Option<String>, Header, description = "`bytes=0-99`, `bytes=100-` or `bytes=-100`."),
         ("If-Range" = Option<String>, Header, description = "The `ETag` that the range is of."),
@@ -76,13 +80,18 @@ pub(crate) async fn audio(
     Watcher(identity): Watcher,
     trail: Trail,
     Named(id): Named,
-    Asked { after, .. }: Asked,
+    Queried(parameters): Queried<Parameters>,
     wanted: Wanted,
 ) -> Result<Response, Problem> {
+    let (after, session) = parameters.parse()?;
     let mut reading = edge.open_kept(&identity, &id, after).await?;
-    let kept = reading.recording().await?;
+    let id = reading.id(id);
+    let kept = reading.recording(session).await?;
     drop(reading);
-    let kept = kept.ok_or_else(|| missing("No sound of this conversation is stored."))?;
+    let kept = kept.ok_or_else(|| match session {
+        None => missing("No sound of this conversation is stored."),
+        Some(_) => missing("No sound of this session is stored; leave session out for the newest that is."),
+    })?;
     edge.show_kept(&identity, &trail, &id, kept, &wanted).await
 }
 
@@ -120,6 +129,7 @@ pub(crate) async fn attachment(
     wanted: Wanted,
 ) -> Result<Response, Problem> {
     let mut reading = edge.open_kept(&identity, &id, after).await?;
+    let id = reading.id(id);
     let kept = match object {
         Some(object) => reading.attached(object).await?,
         None => None,
@@ -127,6 +137,26 @@ pub(crate) async fn attachment(
     drop(reading);
     let kept = kept.ok_or_else(|| missing("No turn of this conversation has this attachment."))?;
     edge.show_kept(&identity, &trail, &id, kept, &wanted).await
+}
+
+/// The parameters of a sound, as they came.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Parameters {
+    after: Option<String>,
+    session: Option<String>,
+}
+
+impl Parameters {
+    /// How far the tables must be, and the session that the sound is of.
+    ///
+    /// # Errors
+    /// 400, naming every bad parameter.
+    fn parse(self) -> Result<(u64, Option<i32>), Problem> {
+        let mut wrong = Wrong::default();
+        let after = wrong.after(self.after.as_deref());
+        let session = wrong.number("session", self.session.as_deref(), 0..=i32::MAX.unsigned_abs().into());
+        wrong.finish((after, session.and_then(|session| i32::try_from(session).ok())))
+    }
 }
 
 fn missing(detail: &str) -> Problem {
@@ -196,12 +226,14 @@ impl Edge {
 }
 
 impl Reading {
-    /// The sound of the conversation.
-    async fn recording(&mut self) -> Result<Option<Kept>, ReadError> {
+    /// The sound of a session, or of the newest that has any.
+    async fn recording(&mut self, session: Option<i32>) -> Result<Option<Kept>, ReadError> {
         let row = sqlx::query!(
             r#"SELECT sequence AS "sequence!", object AS "object!"
-               FROM turnlog.recordings WHERE conversation = $1"#,
+               FROM turnlog.recordings WHERE conversation = $1 AND ($2::integer IS NULL OR session = $2)
+               ORDER BY session DESC LIMIT 1"#,
             self.token,
+            session,
         )
         .fetch_optional(&mut *self.transaction)
         .await?;

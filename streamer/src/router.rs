@@ -130,6 +130,7 @@ async fn conversation(
     let subject = Subject::conversation(&id);
     let deadline = Instant::now() + READ_WAIT;
     let mut reading = edge.tables.open_at(&identity, subject.token(), may_read, after, deadline).await?;
+    let id = reading.id(id);
     let conversation = reading.conversation().await?;
     drop(reading);
     let look = trail.look(&identity, What::Snapshot);
@@ -174,6 +175,7 @@ async fn export(
     let subject = Subject::conversation(&id);
     let deadline = Instant::now() + READ_WAIT;
     let mut reading = edge.tables.open_at(&identity, subject.token(), may_read, after, deadline).await?;
+    let id = reading.id(id);
     let document = reading.document().await?;
     // Others need the connection while this is written.
     drop(reading);
@@ -190,7 +192,7 @@ async fn export(
     security(("participant" = []), ("service" = []), ("session" = [])),
     params(
         ("id" = String, Path, description = "The conversation's id.", example = "conv_abc123"),
-        ("include" = Option<String>, Query, description = "`turns`: every turn of the newest transcript, too."),
+        ("include" = Option<String>, Query, description = "`turns`: every turn of each session's newest transcript, too."),
         ("after" = Option<u64>, Query, description = "The sequence of a write: the answer shows it, or is 503 in 2 s."),
     ),
     responses((status = 200, description = "Its status.", body = StatusDetail), ReadProblems),
@@ -207,6 +209,7 @@ async fn status(
     let deadline = Instant::now() + READ_WAIT;
     let mut reading =
         edge.tables.open_at(&identity, subject.token(), may_ask_status, after, deadline).await?;
+    let id = reading.id(id);
     let status = reading.status(parts).await?;
     let read_to = reading.position();
     drop(reading);
@@ -299,6 +302,7 @@ async fn search(
 /// | `new_messages` | `{conversation_id, messages, total_messages}` | messages came; a burst may share one frame |
 /// | `message_corrected` | `{conversation_id, message, total_messages}` | a message's content was replaced |
 /// | `conversation` | what is known of the call: urgency, status, who holds it | it changed |
+/// | `conversation` | `{conversation_id, status, session}`, without a call | a session was opened: it goes on, also if it had ended |
 /// | `seen` | `{conversation_id, role, id, sequence}` | somebody has seen it up to there |
 /// | `ended` | `{message, conversation_id}` | it has ended; the server closes |
 /// | `typing` | `{conversation_id, role, id, is_typing}` | somebody else types, or stops, without an id |
@@ -342,7 +346,7 @@ async fn stream(
         headers.get("last-event-id").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let last_id = header.or(last_event_id).filter(|id| !id.is_empty());
     let wish = Wish { identity, conversation, last_id, after, trail };
-    let feed = edge.feeds.join(wish, may_read).await?;
+    let (feed, _) = edge.feeds.join(wish, may_read).await?;
     Ok(sse::answer(handover.lend(feed)))
 }
 
@@ -386,13 +390,10 @@ async fn websocket(
         Problem::new(Kind::BadRequest, format!("Ask for a WebSocket here: {}.", rejection.body_text()))
     })?;
     let last_id = last_event_id.filter(|id| !id.is_empty());
-    let watching = socket::Watching {
-        viewer: reader::viewer(&identity),
-        conversation: conversation.clone(),
-        request_id: trail.request_id().to_owned(),
-        channel: edge.feeds.channel.clone(),
-    };
-    let feed = edge.feeds.join(Wish { identity, conversation, last_id, after, trail }, may_read).await?;
+    let (viewer, request_id) = (reader::viewer(&identity), trail.request_id().to_owned());
+    let wish = Wish { identity, conversation, last_id, after, trail };
+    let (feed, conversation) = edge.feeds.join(wish, may_read).await?;
+    let watching = socket::Watching { viewer, conversation, request_id, channel: edge.feeds.channel.clone() };
     let upgrade = upgrade.max_message_size(MAX_MESSAGE_BYTES).max_frame_size(MAX_MESSAGE_BYTES);
     // Frames are written as they come: none waits for another to fill a buffer.
     let upgrade = upgrade.read_buffer_size(SOCKET_BUFFER_BYTES).write_buffer_size(0);

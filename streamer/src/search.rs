@@ -85,6 +85,8 @@ struct Row {
 #[derive(Debug)]
 pub(crate) struct Searching {
     transaction: Transaction<'static, Postgres>,
+    /// The token of the one conversation that is searched.
+    conversation: Option<String>,
     position: u64,
 }
 
@@ -112,11 +114,14 @@ impl Tables {
         rule: Rule,
     ) -> Result<(Result<Searching, ReadError>, u64), ReadError> {
         let opened = match token {
-            None => Ok(self.begin(identity).await?),
-            Some(token) => self.open(identity, token, rule).await?.0.map(|reading| reading.transaction),
+            None => Ok((self.begin(identity).await?, None)),
+            Some(token) => {
+                let opened = self.open(identity, token, rule).await?.0;
+                opened.map(|reading| (reading.transaction, Some(reading.token)))
+            }
         };
-        let mut transaction = match opened {
-            Ok(transaction) => transaction,
+        let (mut transaction, conversation) = match opened {
+            Ok(opened) => opened,
             Err(error) => return Ok((Err(error), u64::MAX)),
         };
         let row = sqlx::query!(
@@ -126,7 +131,7 @@ impl Tables {
         .fetch_one(&mut *transaction)
         .await?;
         let position = self.searched.seen(&row.epoch, row.last_sequence);
-        Ok((Ok(Searching { transaction, position }), position))
+        Ok((Ok(Searching { transaction, conversation, position }), position))
     }
 }
 
@@ -179,7 +184,7 @@ impl Searching {
                                    coalesce($6::timestamptz, 'infinity'), $7, $8)"#,
             wanted.query.tsquery(),
             wanted.query.has_prefixes(),
-            wanted.token(),
+            self.conversation.as_deref(),
             wanted.role.map(|role| role.as_str()),
             wanted.from,
             wanted.to,

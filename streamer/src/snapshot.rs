@@ -6,7 +6,7 @@ use shared::ids::Timestamp;
 use sqlx::types::Json;
 
 use crate::tables::{ReadError, Reading};
-use crate::view::{CallView, ConversationView, MessageView, SeenView, made_id};
+use crate::view::{CallView, ConversationView, MessageView, SeenView, StandingView, made_id};
 
 /// A conversation without its messages.
 #[derive(Debug, Clone)]
@@ -19,6 +19,10 @@ pub(crate) struct Head {
     pub(crate) call: Option<CallHead>,
     /// Where it was ended.
     pub(crate) ended: Option<u64>,
+    /// Where its newest session was opened.
+    pub(crate) opened: Option<u64>,
+    /// The number of that session.
+    pub(crate) session: u32,
 }
 
 /// A call as it stands.
@@ -42,6 +46,12 @@ pub(crate) struct CallFields {
 }
 
 impl Head {
+    /// What feeds show of it where it carries no call.
+    pub(crate) fn standing(&self) -> StandingView {
+        let (conversation_id, status) = (self.conversation_id.clone(), self.status.clone());
+        StandingView { conversation_id, status, session: self.session }
+    }
+
     /// What feeds show of its call.
     pub(crate) fn call_view(&self, call: &CallHead) -> CallView {
         let known = call.known.clone();
@@ -192,7 +202,8 @@ impl Reading {
                       c.message_count AS "message_count!", k.version_sequence AS "version_sequence?",
                       k.call_id AS "call_id?", k.worker_id AS "worker_id?", k.mobile_no AS "mobile_no?",
                       k.urgency AS "urgency?", k.medium AS "medium?", k.admin_id AS "admin_id?",
-                      k.opened_at AS "opened_at?", k.opened_offset AS "opened_offset?", c.ended_sequence
+                      k.opened_at AS "opened_at?", k.opened_offset AS "opened_offset?", c.ended_sequence,
+                      c.opened_sequence, c.session AS "session!"
                FROM turnlog.conversations c LEFT JOIN turnlog.calls k ON k.conversation = c.token
                WHERE c.token = $1"#,
             self.token,
@@ -219,6 +230,8 @@ impl Reading {
             total_messages: row.message_count.unsigned_abs(),
             call,
             ended: row.ended_sequence.map(i64::unsigned_abs),
+            opened: row.opened_sequence.map(i64::unsigned_abs),
+            session: row.session.unsigned_abs(),
         })
     }
 }

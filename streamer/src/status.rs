@@ -1,5 +1,7 @@
 //! What became of a conversation (S3's shape), and what was told of it.
 
+mod sessions;
+
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
@@ -10,6 +12,7 @@ use utoipa::ToSchema;
 
 use crate::query::Wrong;
 use crate::tables::{ReadError, Reading};
+use sessions::SessionView;
 
 /// How a conversation stands, in S3's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -94,9 +97,13 @@ pub(crate) struct StatusDetail {
     pub(crate) last_message_at: Option<DateTime<Utc>>,
     #[serde(flatten)]
     pub(crate) told: Told,
-    /// Its sound.
+    /// Its sound; of several sessions the newest one's.
     pub(crate) audio: Option<Audio>,
-    /// Every turn of the newest transcript, in its order; only where `include=turns` asks for them.
+    /// The calls of ElevenLabs' that it went on in, the first one first; absent where it was not opened for any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub(crate) sessions: Vec<SessionView>,
+    /// Every turn of the newest transcript of each session, in their order; only where `include=turns` asks for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) turns: Option<Vec<TurnView>>,
 }
@@ -119,7 +126,7 @@ pub(crate) struct Told {
     pub(crate) termination_reason: Option<String>,
     /// Main language, as a code.
     pub(crate) language: Option<String>,
-    /// In the vendor's credits.
+    /// In the vendor's credits, of all sessions together.
     pub(crate) cost: Option<i64>,
     /// The telephone's side of it.
     pub(crate) phone_call: Option<Value>,
@@ -147,6 +154,10 @@ pub(crate) struct Audio {
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TurnView {
+    /// The number of the session that it is of; absent where it is of none.
+    #[serde(skip_serializing_if = "is_none")]
+    #[schema(required = false)]
+    pub(crate) session: u32,
     /// Its place in the transcript, from 0.
     pub(crate) turn: u32,
     /// Log position of the message that it is, as in the conversation's snapshot; null where nothing was said.
@@ -161,6 +172,11 @@ pub(crate) struct TurnView {
     pub(crate) original: Option<String>,
     /// Everything else that it says, as it came.
     pub(crate) detail: Value,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it out so")]
+fn is_none(session: &u32) -> bool {
+    *session == 0
 }
 
 /// Parts of a status that are read only where they are asked for.
@@ -207,6 +223,7 @@ pub(crate) struct Row {
     pub(crate) reported_at: Option<DateTime<Utc>>,
     pub(crate) first_sequence: i64,
     pub(crate) last_message_at: DateTime<Utc>,
+    pub(crate) session: i32,
 }
 
 impl From<Row> for ConversationStatus {
@@ -225,7 +242,6 @@ impl From<Row> for ConversationStatus {
     }
 }
 
-/// An instant as callers see it.
 impl Told {
     /// Fills what is missing with what an older report says.
     fn or(self, older: Self) -> Self {
@@ -254,47 +270,36 @@ impl Reading {
     /// # Errors
     /// [`ReadError::Database`].
     pub(crate) async fn status(&mut self, included: Included) -> Result<StatusDetail, ReadError> {
-        let (conversation, last_message_at) = self.status_head().await?;
-        let told = self.told().await?;
+        let row = self.status_row().await?;
+        // Where there is no message yet, the column says when the conversation began.
+        let last_message_at = Some(row.last_message_at).filter(|_| row.message_count > 0);
+        let reports = self.reports().await?;
+        let sessions = if row.session > 0 { self.sessions(&reports).await? } else { Vec::new() };
+        let told = sessions::told(&reports);
         let audio = self.audio().await?;
         let turns = if included.turns { Some(self.turns().await?) } else { None };
-        Ok(StatusDetail { conversation, last_message_at, told, audio, turns })
+        Ok(StatusDetail { conversation: row.into(), last_message_at, told, audio, sessions, turns })
     }
 
-    async fn status_head(&mut self) -> Result<(ConversationStatus, Option<DateTime<Utc>>), ReadError> {
-        let row = sqlx::query_as!(
+    async fn status_row(&mut self) -> Result<Row, ReadError> {
+        sqlx::query_as!(
             Row,
             r#"SELECT conversation_id AS "conversation_id!", email_id, account_id, status AS "status!",
                       started_at AS "started_at!", ended_at, duration_seconds, message_count AS "message_count!",
-                      reported_at, first_sequence AS "first_sequence!", last_message_at AS "last_message_at!"
+                      reported_at, first_sequence AS "first_sequence!", last_message_at AS "last_message_at!",
+                      session AS "session!"
                FROM turnlog.conversations WHERE token = $1"#,
             self.token,
         )
         .fetch_optional(&mut *self.transaction)
         .await?
-        .ok_or(ReadError::Hidden)?;
-        // Where there is no message yet, the column says when the conversation began.
-        let last = Some(row.last_message_at).filter(|_| row.message_count > 0);
-        Ok((row.into(), last))
-    }
-
-    async fn told(&mut self) -> Result<Told, ReadError> {
-        let reports = sqlx::query_as!(
-            Told,
-            "SELECT agent_id, user_id, outcome, call_successful, title, summary, termination_reason, language, cost,
-                    phone_call, evaluation, collected, metadata, analysis
-             FROM turnlog.reports WHERE conversation = $1 ORDER BY sequence DESC",
-            self.token,
-        )
-        .fetch_all(&mut *self.transaction)
-        .await?;
-        Ok(reports.into_iter().fold(Told::default(), Told::or))
+        .ok_or(ReadError::Hidden)
     }
 
     async fn audio(&mut self) -> Result<Option<Audio>, ReadError> {
         let row = sqlx::query!(
             r#"SELECT bytes AS "bytes!", media_type AS "media_type!", sha256 AS "sha256!"
-               FROM turnlog.recordings WHERE conversation = $1"#,
+               FROM turnlog.recordings WHERE conversation = $1 ORDER BY session DESC LIMIT 1"#,
             self.token,
         )
         .fetch_optional(&mut *self.transaction)
@@ -309,14 +314,15 @@ impl Reading {
     async fn turns(&mut self) -> Result<Vec<TurnView>, ReadError> {
         let sequences = self.sequences().await?;
         let rows = sqlx::query!(
-            r#"SELECT turn AS "turn!", ordinal, said_as AS "said_as!", seconds, interrupted AS "interrupted!",
+            r#"SELECT session AS "session!", turn AS "turn!", ordinal, said_as AS "said_as!", seconds, interrupted AS "interrupted!",
                       original, detail AS "detail!"
-               FROM turnlog.turns WHERE conversation = $1 ORDER BY turn"#,
+               FROM turnlog.turns WHERE conversation = $1 ORDER BY session, turn"#,
             self.token,
         )
         .fetch_all(&mut *self.transaction)
         .await?;
         let turns = rows.into_iter().map(|row| TurnView {
+            session: row.session.unsigned_abs(),
             turn: row.turn.unsigned_abs(),
             sequence: row.ordinal.and_then(|ordinal| sequences.get(&ordinal).copied()),
             said_as: row.said_as,
@@ -355,14 +361,6 @@ mod tests {
             assert_eq!(json!(status), status.word());
         }
         assert_eq!(Status::of_word("ended"), None);
-    }
-
-    #[test]
-    fn the_newest_report_that_says_something_of_a_field_counts() {
-        let told =
-            |title: Option<&str>, cost| Told { title: title.map(str::to_owned), cost, ..Told::default() };
-        let reports = [told(Some("new"), None), told(Some("old"), Some(7)), told(None, Some(3))];
-        assert_eq!(reports.into_iter().fold(Told::default(), Told::or), told(Some("new"), Some(7)));
     }
 
     #[test]

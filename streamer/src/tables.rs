@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use shared::auth::{Grant, Identity, Who};
 use shared::config::DatabaseSettings;
+use shared::ids::ConversationId;
 use shared::problem::{Kind, Problem};
 use shared::subjects::Subject;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -87,7 +88,10 @@ fn passes(error: &sqlx::Error) -> bool {
 #[derive(Debug)]
 pub(crate) struct Reading {
     pub(crate) transaction: Transaction<'static, Postgres>,
+    /// Of the conversation itself, whichever id it was asked for by.
     pub(crate) token: String,
+    /// Its own id, where it was asked for by that of a conversation of the vendor's which is a session of it.
+    pub(crate) own_id: Option<ConversationId>,
     position: u64,
     /// What the rule said yes to.
     pub(crate) facts: Facts,
@@ -104,6 +108,11 @@ impl Reading {
     /// How far the log was folded into what this reads.
     pub(crate) fn position(&self) -> u64 {
         self.position
+    }
+
+    /// The conversation's own id; `asked` is what it was asked for by.
+    pub(crate) fn id(&self, asked: ConversationId) -> ConversationId {
+        self.own_id.clone().unwrap_or(asked)
     }
 }
 
@@ -214,7 +223,8 @@ impl Tables {
         Ok((transaction, self.checkpoint.seen(&row.epoch, row.last_sequence)))
     }
 
-    /// Opens a conversation for a caller. Beside the reading, or the reason why there is none, stands the position
+    /// Opens a conversation for a caller, by its own token or by that of a conversation of the vendor's which is a session
+    /// of it. Beside the reading, or the reason why there is none, stands the position
     /// that it is true at.
     pub(crate) async fn open(
         &self,
@@ -225,10 +235,10 @@ impl Tables {
         let mut transaction = self.begin(identity).await?;
         let row = sqlx::query!(
             r#"SELECT epoch AS "epoch!", last_sequence AS "last_sequence!", facts.participant_id,
-                      (facts.known IS NOT NULL) AS "known!", facts.has_call, facts.worker_id, facts.holder,
+                      facts.token, facts.has_call, facts.worker_id, facts.holder,
                       facts.company_id, facts.admin_known, facts.admin_company
                FROM turnlog.checkpoint
-               LEFT JOIN (SELECT true AS known, * FROM turnlog.access_of($1, $2)) facts ON true
+               LEFT JOIN turnlog.access_of($1, $2) facts ON true
                WHERE name = 'read'"#,
             token,
             admin_token(identity),
@@ -236,9 +246,7 @@ impl Tables {
         .fetch_one(&mut *transaction)
         .await?;
         let position = self.checkpoint.seen(&row.epoch, row.last_sequence);
-        if !row.known {
-            return Ok((Err(ReadError::NotFound), position));
-        }
+        let Some(known) = row.token else { return Ok((Err(ReadError::NotFound), position)) };
         let call = row.has_call.unwrap_or_default().then(|| CallFacts {
             worker: row.worker_id.unwrap_or_default(),
             holder: row.holder,
@@ -249,8 +257,22 @@ impl Tables {
         if let Err(denied) = rule(identity, &facts) {
             return Ok((Err(denied.into()), position));
         }
-        Ok((Ok(Reading { transaction, token: token.to_owned(), position, facts }), position))
+        let own_id = if known == token { None } else { Some(own_id(&mut transaction, &known).await?) };
+        Ok((Ok(Reading { transaction, token: known, own_id, position, facts }), position))
     }
+}
+
+async fn own_id(
+    transaction: &mut Transaction<'static, Postgres>,
+    token: &str,
+) -> Result<ConversationId, ReadError> {
+    let id = sqlx::query_scalar!(
+        r#"SELECT conversation_id AS "conversation_id!" FROM turnlog.conversations WHERE token = $1"#,
+        token,
+    )
+    .fetch_optional(&mut **transaction)
+    .await?;
+    id.and_then(|id| ConversationId::try_from(id).ok()).ok_or(ReadError::Hidden)
 }
 
 /// What the directory is asked about; nothing for those who are not in it.

@@ -66,6 +66,16 @@ pub(crate) struct CallView {
     pub(crate) admin_id: Option<String>,
 }
 
+/// How a conversation stands that carries no call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct StandingView {
+    pub(crate) conversation_id: String,
+    /// `ACTIVE`, or how it ended.
+    pub(crate) status: String,
+    /// The number of its newest session.
+    pub(crate) session: u32,
+}
+
 /// A call's conversation without its messages.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = ListedConversation)]

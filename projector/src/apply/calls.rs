@@ -87,22 +87,14 @@ async fn calls(connection: &mut PgConnection, rows: &[CallRow<'_>]) -> Result<()
     Ok(())
 }
 
-/// What a report said of the end stays.
+/// The newest end of each conversation; what it means follows with the rest.
 async fn endings(connection: &mut PgConnection, rows: &[EndingRow<'_>]) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "WITH ended AS (
-             UPDATE conversations AS c
-             SET status = CASE c.status WHEN 'ACTIVE' THEN 'ENDED' ELSE c.status END,
-                 ended_at = coalesce(c.ended_at, e.ended_at), ended_sequence = e.sequence
-             FROM unnest($1::text[], $2::bigint[], $3::timestamptz[]) AS e (conversation, sequence, ended_at),
-                  conversations AS before
-             WHERE c.token = e.conversation AND before.token = c.token AND c.ended_sequence IS NULL
-             RETURNING before.status),
-         moved AS (SELECT count(*) AS conversations FROM ended WHERE status = 'ACTIVE')
-         UPDATE conversation_counts AS n
-         SET conversations = n.conversations
-                             + CASE n.status WHEN 'ENDED' THEN m.conversations ELSE -m.conversations END
-         FROM moved m WHERE n.status IN ('ACTIVE', 'ENDED') AND m.conversations > 0",
+        "UPDATE conversations AS c SET ended_sequence = e.sequence, ending_at = e.ended_at
+         FROM (SELECT DISTINCT ON (conversation) conversation, sequence, ended_at
+               FROM unnest($1::text[], $2::bigint[], $3::timestamptz[]) AS told (conversation, sequence, ended_at)
+               ORDER BY conversation, sequence DESC) AS e
+         WHERE c.token = e.conversation AND coalesce(c.ended_sequence, 0) < e.sequence",
         &column(rows, |row| row.conversation)[..] as &[&str],
         &column(rows, |row| row.sequence)[..],
         &column(rows, |row| row.ended_at)[..]

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use super::column;
 use crate::rows::{ClaimRow, RecordingRow, RefusedRow, ReportRow, SourceRow};
 
-/// Reports, their turns, and what they mean for their conversations.
+/// Reports, their turns, and what they say of their conversations.
 pub(super) async fn reports(
     connection: &mut PgConnection,
     rows: &[ReportRow<'_>],
@@ -15,13 +15,13 @@ pub(super) async fn reports(
         r#"INSERT INTO reports AS r (conversation, kind, sequence, source, participant_id, reported_at, recorded_at,
                                      outcome, agent_id, user_id, started_at, duration_seconds, cost, call_successful,
                                      title, summary, termination_reason, language, phone_call, evaluation, collected,
-                                     client_data, metadata, analysis)
+                                     client_data, metadata, analysis, session, failed, ended_at)
            SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::timestamptz[],
                                 $7::timestamptz[], $8::text[], $9::text[], $10::text[], $11::timestamptz[],
                                 $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[],
                                 $18::text[], $19::jsonb[], $20::jsonb[], $21::jsonb[], $22::jsonb[], $23::jsonb[],
-                                $24::jsonb[])
-           ON CONFLICT (conversation, kind) DO UPDATE SET
+                                $24::jsonb[], $25::integer[], $26::boolean[], $27::timestamptz[])
+           ON CONFLICT (conversation, session, kind) DO UPDATE SET
                sequence = excluded.sequence, source = excluded.source,
                participant_id = coalesce(r.participant_id, excluded.participant_id),
                reported_at = excluded.reported_at, recorded_at = excluded.recorded_at,
@@ -31,7 +31,8 @@ pub(super) async fn reports(
                summary = excluded.summary, termination_reason = excluded.termination_reason,
                language = excluded.language, phone_call = excluded.phone_call,
                evaluation = excluded.evaluation, collected = excluded.collected,
-               client_data = excluded.client_data, metadata = excluded.metadata, analysis = excluded.analysis
+               client_data = excluded.client_data, metadata = excluded.metadata, analysis = excluded.analysis,
+               failed = excluded.failed, ended_at = excluded.ended_at
            WHERE r.sequence < excluded.sequence
            RETURNING sequence"#,
         &column(rows, |row| row.conversation)[..] as &[&str],
@@ -57,7 +58,10 @@ pub(super) async fn reports(
         &column(rows, |row| present(&row.facts.collected))[..] as &[Option<&Value>],
         &column(rows, |row| present(&row.facts.client_data))[..] as &[Option<&Value>],
         &column(rows, |row| present(&row.facts.metadata))[..] as &[Option<&Value>],
-        &column(rows, |row| present(&row.facts.analysis))[..] as &[Option<&Value>]
+        &column(rows, |row| present(&row.facts.analysis))[..] as &[Option<&Value>],
+        &column(rows, |row| row.session)[..],
+        &column(rows, |row| row.facts.failed)[..],
+        &column(rows, |row| row.ended_at)[..]
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -78,18 +82,19 @@ fn present(value: &Value) -> Option<&Value> {
 }
 
 async fn turns(connection: &mut PgConnection, row: &ReportRow<'_>) -> Result<(), sqlx::Error> {
-    sqlx::query!("DELETE FROM turns WHERE conversation = $1", row.conversation)
+    sqlx::query!("DELETE FROM turns WHERE conversation = $1 AND session = $2", row.conversation, row.session)
         .execute(&mut *connection)
         .await?;
     let turns = &row.turns;
     let numbers: Vec<i32> = (0..).take(turns.len()).collect();
     sqlx::query!(
-        "INSERT INTO turns (conversation, participant_id, turn, ordinal, said_as, seconds, interrupted, original,
-                            detail)
-         SELECT $1, $2, * FROM unnest($3::integer[], $4::bigint[], $5::text[], $6::bigint[], $7::boolean[],
-                                      $8::text[], $9::jsonb[])",
+        "INSERT INTO turns (conversation, participant_id, session, turn, ordinal, said_as, seconds, interrupted,
+                            original, detail)
+         SELECT $1, $2, $3, * FROM unnest($4::integer[], $5::bigint[], $6::text[], $7::bigint[], $8::boolean[],
+                                          $9::text[], $10::jsonb[])",
         row.conversation,
         row.participant_id,
+        row.session,
         &numbers[..],
         &column(turns, |(_, ordinal)| *ordinal)[..] as &[Option<i64>],
         &column(turns, |(turn, _)| turn.said_as.as_str())[..] as &[&str],
@@ -103,40 +108,20 @@ async fn turns(connection: &mut PgConnection, row: &ReportRow<'_>) -> Result<(),
     Ok(())
 }
 
-/// What a report says of its conversation, and how many there are of each status with it.
+/// What a report says of its conversation, beside how it stands with it.
 async fn conversation(connection: &mut PgConnection, row: &ReportRow<'_>) -> Result<(), sqlx::Error> {
     let facts = row.facts;
-    let ended_at = facts.ended_at().or(row.reported_at).unwrap_or(row.recorded_at);
     sqlx::query!(
-        "WITH before AS (
-             SELECT status FROM conversations WHERE token = $1 AND coalesce(report_sequence, 0) < $2),
-         after AS (
-             UPDATE conversations SET
-                 report_sequence = $2,
-                 status = CASE WHEN $10 OR status = 'ACTIVE' THEN $3 ELSE status END,
-                 ended_at = CASE WHEN $10 OR ended_at IS NULL THEN $4 ELSE ended_at END,
-                 reported_at = $5,
-                 agent_id = coalesce($6, agent_id),
-                 duration_seconds = coalesce($7, duration_seconds),
-                 account_id = coalesce($8, account_id),
-                 email_id = coalesce($9, email_id)
-             WHERE token = $1 AND coalesce(report_sequence, 0) < $2
-             RETURNING status),
-         moved AS (SELECT status, -1 AS by FROM before UNION ALL SELECT status, 1 FROM after)
-         UPDATE conversation_counts AS c SET conversations = c.conversations + m.by
-         FROM (SELECT status, sum(by) AS by FROM moved GROUP BY status HAVING sum(by) <> 0) AS m
-         WHERE c.status = m.status",
+        "UPDATE conversations SET
+             report_sequence = $2, reported_at = $3, agent_id = coalesce($4, agent_id),
+             account_id = coalesce($5, account_id), email_id = coalesce($6, email_id)
+         WHERE token = $1 AND coalesce(report_sequence, 0) < $2",
         row.conversation,
         row.sequence,
-        if facts.failed { "FAILED" } else { "ENDED" },
-        ended_at,
         row.recorded_at,
         facts.agent_id.as_deref(),
-        facts.duration_seconds,
         facts.account_id.as_deref(),
-        facts.email_id.as_deref(),
-        // Traces do not tell how it ended: they take nothing back.
-        facts.outcome.is_some()
+        facts.email_id.as_deref()
     )
     .execute(connection)
     .await?;
@@ -150,10 +135,10 @@ pub(super) async fn recordings(
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "INSERT INTO recordings AS r (conversation, sequence, source, participant_id, object, bytes, sha256, media_type,
-                                      reported_at, recorded_at)
+                                      reported_at, recorded_at, session)
          SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[],
-                              $8::text[], $9::timestamptz[], $10::timestamptz[])
-         ON CONFLICT (conversation) DO UPDATE SET
+                              $8::text[], $9::timestamptz[], $10::timestamptz[], $11::integer[])
+         ON CONFLICT (conversation, session) DO UPDATE SET
              sequence = excluded.sequence, source = excluded.source,
              participant_id = coalesce(r.participant_id, excluded.participant_id),
              object = excluded.object, bytes = excluded.bytes, sha256 = excluded.sha256,
@@ -169,7 +154,8 @@ pub(super) async fn recordings(
         &column(rows, |row| row.sha256)[..] as &[&str],
         &column(rows, |row| row.media_type)[..] as &[&str],
         &column(rows, |row| row.reported_at)[..] as &[Option<chrono::DateTime<chrono::Utc>>],
-        &column(rows, |row| row.recorded_at)[..]
+        &column(rows, |row| row.recorded_at)[..],
+        &column(rows, |row| row.session)[..]
     )
     .execute(connection)
     .await?;

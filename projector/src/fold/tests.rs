@@ -27,6 +27,7 @@ fn message(conversation: &str, ordinal: u64, content: &str) -> Message {
         sources: None,
         attachments: Vec::new(),
         late: false,
+        session: 0,
     }
 }
 
@@ -157,6 +158,7 @@ fn failures_in_a_row_are_those_that_the_sender_may_count_and_end_with_a_good_one
     let recording = Event::AudioStored(Recording {
         conversation_id: "a".to_owned().try_into().unwrap(),
         participant_id: None,
+        session: 0,
         source: Source::ElevenlabsWebhook,
         agent_id: None,
         reported_at: None,
@@ -173,4 +175,105 @@ fn failures_in_a_row_are_those_that_the_sender_may_count_and_end_with_a_good_one
     assert_eq!(counts(&events), (0, 3, 2, None, Some(at(103))));
     events.extend([(4, recording), (5, refused("missing"))]);
     assert_eq!(counts(&events), (1, 4, 0, Some(at(104)), Some(at(105))));
+}
+
+fn session(number: u32, second: i64) -> Event {
+    let id = |text: &str| text.to_owned();
+    Event::SessionOpened(Session {
+        conversation_id: id("ours").try_into().unwrap(),
+        participant_id: id("RID001").try_into().unwrap(),
+        number,
+        vendor_conversation_id: format!("conv_{number}").try_into().unwrap(),
+        dream_id: id("d1").try_into().unwrap(),
+        interpreter_id: id("jung").try_into().unwrap(),
+        agent_id: id("agent_1"),
+        opened_at: at(second),
+        expires_at: at(second + 900),
+    })
+}
+
+#[test]
+fn a_session_makes_the_row_of_its_conversation_and_is_known_by_the_vendors_name() {
+    let items = given(&[(3, session(1, 7)), (5, session(2, 50))]);
+    let changes = folded(&items);
+    let [row] = &changes.conversations[..] else { panic!("one conversation") };
+    assert_eq!((row.conversation_id, row.participant_id), ("ours", Some("RID001")));
+    assert_eq!((row.provider, row.message_count, row.last_sequence), ("elevenlabs", 0, 5));
+    assert_eq!((row.started_at, row.last_message_at), (at(7), at(7)), "nothing was said in the second");
+    let sessions: Vec<_> = changes.sessions.iter().map(|row| (row.sequence, row.number)).collect();
+    assert_eq!(sessions, [(3, 1), (5, 2)]);
+    let vendor = "conv_2".to_owned().try_into().unwrap();
+    assert_eq!(changes.sessions[1].vendor, Subject::conversation(&vendor).token());
+    assert_eq!(changes.sessions[1].conversation, row.token);
+}
+
+#[test]
+fn what_a_later_session_says_does_not_move_the_last_message() {
+    let items = given(&[(3, Event::MessageRecorded(message("ours", 1, "hello"))), (5, session(2, 50))]);
+    assert_eq!(folded(&items).conversations[0].last_message_at, at(1));
+}
+
+fn dream(transcript: &str, themes: &[&str]) -> Dream {
+    Dream {
+        dream_id: "d1".to_owned().try_into().unwrap(),
+        participant_id: "RID001".to_owned().try_into().unwrap(),
+        raw_transcript: transcript.to_owned(),
+        themes: themes.iter().map(|theme| (*theme).to_owned()).collect(),
+        recorded_at: Timestamp::from_parts(at(1), 19_800),
+    }
+}
+
+fn interpretation(by: &str, text: &str) -> Event {
+    let primary = "anxiety".to_owned();
+    Event::DreamInterpreted(Interpretation {
+        dream_id: "d1".to_owned().try_into().unwrap(),
+        participant_id: "RID001".to_owned().try_into().unwrap(),
+        interpreter_id: by.to_owned().try_into().unwrap(),
+        emotional_tone: shared::events::EmotionalTone { primary, secondary: None, intensity: Some(0.5) },
+        text: text.to_owned(),
+    })
+}
+
+#[test]
+fn of_a_dream_and_of_what_each_interpreter_makes_of_it_the_newest_counts() {
+    let items = given(&[
+        (1, Event::DreamRecorded(dream("I fell", &["falling"]))),
+        (2, interpretation("jung", "a fall")),
+        (3, interpretation("freud", "a wish")),
+        (4, Event::DreamChanged(dream("I fell and flew", &["falling", "flying"]))),
+        (5, interpretation("jung", "a rise")),
+    ]);
+    let changes = folded(&items);
+    let [row] = &changes.dreams[..] else { panic!("one dream") };
+    assert_eq!((row.version_sequence, row.dream.raw_transcript.as_str()), (4, "I fell and flew"));
+    assert_eq!(row.themes, json!(["falling", "flying"]));
+    let made: Vec<_> = changes
+        .interpretations
+        .iter()
+        .map(|row| (row.version_sequence, row.interpretation.text.as_str(), row.interpreted_at))
+        .collect();
+    assert_eq!(made, [(3, "a wish", at(103)), (5, "a rise", at(105))]);
+    assert_eq!(changes.interpretations[1].tone, json!({"primary": "anxiety", "intensity": 0.5}));
+    assert!(changes.interpretations.iter().all(|made| made.dream == row.token));
+    assert!(changes.conversations.is_empty());
+}
+
+#[test]
+fn sounds_are_kept_apart_by_their_session() {
+    let recording = |session, object: &str| {
+        Event::AudioStored(Recording {
+            conversation_id: "ours".to_owned().try_into().unwrap(),
+            participant_id: None,
+            session,
+            source: Source::ElevenlabsWebhook,
+            agent_id: None,
+            reported_at: None,
+            audio: shared::events::StoredObject { object: object.into(), bytes: 1, sha256: String::new() },
+            media_type: "audio/mpeg".into(),
+        })
+    };
+    let items = given(&[(1, recording(1, "a")), (2, recording(2, "b")), (3, recording(1, "c"))]);
+    let changes = folded(&items);
+    let kept: Vec<_> = changes.recordings.iter().map(|row| (row.session, row.object)).collect();
+    assert_eq!(kept, [(2, "b"), (1, "c")]);
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::sse::Wire;
 use crate::access::AccessChange;
 use crate::limits::{FRAME_BYTES, FRAME_MESSAGES};
-use crate::view::{CallView, MessageView, SeenView};
+use crate::view::{CallView, MessageView, SeenView, StandingView};
 
 /// One event of a conversation, as feeds show it.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,8 @@ pub(crate) enum Change {
     Corrected(MessageView),
     /// The call changed: what is known of it, or who holds it.
     Call(u64, Box<CallView>),
+    /// A session was opened, so it goes on.
+    Opened(u64, StandingView),
     /// Somebody has seen it.
     Seen(u64, SeenView),
     /// It ended; nothing comes after it.
@@ -36,6 +38,7 @@ impl Change {
             Self::Recorded(message) => message.sequence,
             Self::Corrected(message) => message.version,
             Self::Call(position, _)
+            | Self::Opened(position, _)
             | Self::Seen(position, _)
             | Self::Ended(position)
             | Self::Directory(position, _) => *position,
@@ -48,6 +51,7 @@ enum Content {
     New(Vec<MessageView>),
     Corrected(MessageView),
     Call(Box<CallView>),
+    Opened(StandingView),
     Seen(SeenView),
     Ended,
     /// Nothing on the wire.
@@ -95,6 +99,7 @@ pub(crate) fn drafts(changes: Vec<Change>) -> Vec<Draft> {
                 let holder = AccessChange::Holder(call.admin_id.clone());
                 alone(Content::Call(call), Some(holder));
             }
+            Change::Opened(_, standing) => alone(Content::Opened(standing), None),
             Change::Seen(_, seen) => alone(Content::Seen(seen), None),
             Change::Ended(_) => alone(Content::Ended, None),
             Change::Directory(_, access) => alone(Content::Silent, Some(access)),
@@ -137,7 +142,9 @@ impl Draft {
         match &self.content {
             Content::New(messages) => messages.last().map_or(before, |message| message.ordinal),
             Content::Corrected(message) => message.ordinal.max(before),
-            Content::Call(_) | Content::Seen(_) | Content::Ended | Content::Silent => before,
+            Content::Call(_) | Content::Opened(_) | Content::Seen(_) | Content::Ended | Content::Silent => {
+                before
+            }
         }
     }
 
@@ -146,6 +153,7 @@ impl Draft {
             Content::New(messages) => wire.new_messages(self.last, conversation_id, messages, total),
             Content::Corrected(message) => wire.corrected(self.last, conversation_id, message, total),
             Content::Call(call) => wire.conversation(self.last, call),
+            Content::Opened(standing) => wire.conversation(self.last, standing),
             Content::Seen(seen) => wire.seen(self.last, conversation_id, seen),
             Content::Ended => wire.ended(self.last, conversation_id),
             Content::Silent => Bytes::new(),
@@ -160,6 +168,7 @@ impl Draft {
             }
             whole @ (Content::Corrected(_)
             | Content::Call(_)
+            | Content::Opened(_)
             | Content::Seen(_)
             | Content::Ended
             | Content::Silent) => whole.clone(),
@@ -171,7 +180,9 @@ impl Draft {
         match &self.content {
             Content::New(messages) => messages.first().map_or(self.last, |message| message.sequence),
             Content::Corrected(message) => message.version,
-            Content::Call(_) | Content::Seen(_) | Content::Ended | Content::Silent => self.last,
+            Content::Call(_) | Content::Opened(_) | Content::Seen(_) | Content::Ended | Content::Silent => {
+                self.last
+            }
         }
     }
 

@@ -86,6 +86,13 @@ enum Start {
     Reset(Lost),
 }
 
+/// What came of joining by a name.
+enum Joined {
+    Feed(Box<Feed>),
+    /// It is the vendor's name of a session; the conversation's own is this.
+    Elsewhere(ConversationId),
+}
+
 /// What a feed says first, and what the client has seen with it.
 struct Opening {
     bytes: Bytes,
@@ -97,18 +104,36 @@ struct Opening {
 }
 
 impl Feeds {
-    /// Opens a feed.
+    /// Opens a feed; beside it stands the conversation's own id.
     ///
     /// # Errors
     /// 403, 404, 429 when the caller has as many as it may, and 503 when the tables or the log cannot be asked or are too far behind.
-    pub(crate) async fn join(&self, wish: Wish, may_read: Rule) -> Result<Feed, Problem> {
+    pub(crate) async fn join(
+        &self,
+        mut wish: Wish,
+        may_read: Rule,
+    ) -> Result<(Feed, ConversationId), Problem> {
         let started = Instant::now();
+        loop {
+            match self.join_named(&wish, may_read, started).await? {
+                Joined::Feed(feed) => return Ok((*feed, wish.conversation)),
+                // What comes of it comes to the room of its own name.
+                Joined::Elsewhere(own) => wish.conversation = own,
+            }
+        }
+    }
+
+    /// Opens a feed of the conversation that is named so, unless that is not its own name.
+    async fn join_named(&self, wish: &Wish, may_read: Rule, started: Instant) -> Result<Joined, Problem> {
         let subject = Subject::conversation(&wish.conversation);
         let (seat, open) = self.sit(subject.token(), &wish.identity, &wish.trail)?;
         let tail = self.hub.position();
         let start = self.start(wish.last_id.as_deref(), tail).await?;
         let deadline = started + READ_WAIT;
-        let mut reading = self.reading(&wish, may_read, subject.token(), tail, deadline).await?;
+        let mut reading = self.reading(wish, may_read, subject.token(), tail, deadline).await?;
+        if let Some(own) = reading.own_id.take() {
+            return Ok(Joined::Elsewhere(own));
+        }
         let opening = self.opening(&mut reading, start).await?;
         let facts = reading.facts.clone();
         drop(reading);
@@ -120,7 +145,7 @@ impl Feeds {
         let watched = self.looks.opened(look, Some(&wish.conversation), shown, up_to).await?;
         metrics::histogram!("turnlog_feed_join_seconds").record(started.elapsed().as_secs_f64());
         let topic = Topic::Conversation { id: wish.conversation.as_str().into(), seen: opening.seen, watch };
-        Ok(Feed {
+        Ok(Joined::Feed(Box::new(Feed {
             topic,
             seat,
             wire: self.wire.clone(),
@@ -130,7 +155,7 @@ impl Feeds {
             peer_timeout: self.peer_timeout(),
             open,
             watched,
-        })
+        })))
     }
 
     fn present(&self, conversation: &ConversationId, identity: &Identity) -> Option<Present> {
@@ -257,14 +282,16 @@ impl Feeds {
     async fn beside(&self, reading: &mut Reading, head: &Head, after: u64) -> Result<Vec<Change>, ReadError> {
         let call = head.call.as_ref().filter(|call| call.version > after);
         let call = call.map(|call| Change::Call(call.version, Box::new(head.call_view(call))));
+        let opened = head.opened.filter(|opened| *opened > after);
+        let opened = opened.map(|opened| Change::Opened(opened, head.standing()));
         let seen = reading.seen_after(after).await?;
         let seen = seen.into_iter().map(|seen| Change::Seen(seen.version, seen));
-        Ok(call.into_iter().chain(seen).collect())
+        Ok(call.into_iter().chain(opened).chain(seen).collect())
     }
 
     fn initial(&self, conversation: &ConversationView, head: &Head, read_to: u64) -> Bytes {
         let newest = conversation.messages.iter().map(|message| message.version);
-        let newest = newest.chain(head.call.as_ref().map(|call| call.version));
+        let newest = newest.chain(head.call.as_ref().map(|call| call.version)).chain(head.opened);
         let newest = newest.chain(conversation.seen.iter().map(|seen| seen.version)).max();
         self.wire.initial(newest.unwrap_or(read_to), conversation)
     }

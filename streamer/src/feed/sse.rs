@@ -14,7 +14,7 @@ use shared::live::Typing;
 
 use super::id::Lost;
 use crate::limits::RETRY_MILLISECONDS;
-use crate::view::{CallView, ConversationView, ListedView, MessageView, SeenView};
+use crate::view::{ConversationView, ListedView, MessageView, SeenView};
 
 /// Writes frames whose ids name the log's epoch.
 #[derive(Debug, Clone)]
@@ -93,9 +93,9 @@ impl Wire {
         self.event("message_corrected", id, &Corrected { conversation_id, message, total_messages: total })
     }
 
-    /// What changed of the conversation besides its messages.
-    pub(crate) fn conversation(&self, id: u64, call: &CallView) -> Bytes {
-        self.event("conversation", id, call)
+    /// What changed of the conversation besides its messages: of its call, or of how it stands without one.
+    pub(crate) fn conversation(&self, id: u64, changed: &impl Serialize) -> Bytes {
+        self.event("conversation", id, changed)
     }
 
     /// Somebody has seen the conversation.

@@ -16,7 +16,8 @@ use super::sse::Wire;
 use super::wakes::Wakes;
 use crate::access::AccessChange;
 use crate::limits::TAIL_BATCH;
-use crate::view::{CallView, MessageView, SeenView};
+use crate::status::Status;
+use crate::view::{CallView, MessageView, SeenView, StandingView};
 
 /// Changes of one conversation, in the order of the log.
 struct Burst {
@@ -144,6 +145,12 @@ fn change(entry: &Entry) -> Option<(String, Change)> {
             Some(call_change(at, handover.call))
         }
         Ok(Event::ConversationEnded(ending)) => Some((ending.conversation_id.into(), Change::Ended(at))),
+        Ok(Event::SessionOpened(session)) => {
+            let id = session.conversation_id.as_str().to_owned();
+            let status = Status::Active.stored().to_owned();
+            let standing = StandingView { conversation_id: id.clone(), status, session: session.number };
+            Some((id, Change::Opened(at, standing)))
+        }
         Ok(Event::ConversationSeen(sighting)) => {
             let (role, id) = (sighting.by.role().to_owned(), sighting.by.id().to_owned());
             let seen = SeenView { role, id, sequence: sighting.sequence, version: at };
@@ -154,6 +161,11 @@ fn change(entry: &Entry) -> Option<(String, Change)> {
             | Event::WorkerRemoved(_)
             | Event::AdminRegistered(_)
             | Event::AdminRemoved(_)
+            | Event::DreamRecorded(_)
+            | Event::DreamChanged(_)
+            | Event::DreamInterpreted(_)
+            | Event::DreamDiscussed(_)
+            | Event::ConversationLinked(_)
             | Event::ParticipantEnrolled(_)
             | Event::ParticipantUpdated(_)
             | Event::TokenRevoked(_)
@@ -203,6 +215,7 @@ mod tests {
             sources: None,
             attachments: Vec::new(),
             late: false,
+            session: 0,
         }
     }
 
