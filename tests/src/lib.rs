@@ -14,6 +14,7 @@ mod python;
 mod raw;
 mod sse;
 mod system;
+mod talk;
 mod up;
 pub mod vendor;
 mod websocket;
@@ -34,6 +35,7 @@ pub use python::{python, run_python};
 pub use raw::Raw;
 pub use sse::{Feed, Frame};
 pub use system::{API_KEY, JWT_SECRET, Parts, STANDARD_SECRET, System, WEBHOOK_SECRET, per_minute};
+pub use talk::{Page, Talk};
 pub use up::{Up, operate};
 pub use websocket::Socket;
 

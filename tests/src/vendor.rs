@@ -1,14 +1,18 @@
 //! A stand-in for ElevenLabs' API on port 0: holds conversations, fails as it is told, remembers who asked what.
 //!
-//! Faithful as far as the official SDKs look: routes, parameters, shapes of answers and errors, order and paging.
+//! Faithful as far as the official SDKs look: routes, parameters, shapes of answers and errors, order and paging; and the
+//! WebSocket, where a test lets people and agents say what it wants. A conversation that was had there is then told of
+//! by the API, and by a webhook's body.
 
 mod call;
 mod fault;
 mod pages;
+mod socket;
+mod talk;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::{Path, Query, Request, State};
@@ -17,7 +21,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use ingest::vendor::VendorSettings;
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::config::Secret;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -26,6 +30,11 @@ pub use call::Call;
 pub use fault::Fault;
 use fault::{bad_field, refuse, said};
 use pages::Wanted;
+use socket::Signed;
+pub use talk::Line;
+use talk::{Talk, seconds};
+
+use crate::eventually;
 
 /// The key that the vendor takes.
 pub const VENDOR_KEY: &str = "sk_test_key_of_the_vendor";
@@ -38,6 +47,8 @@ pub enum Route {
     Audio,
     SignedUrl,
     Token,
+    /// The WebSocket; its URL is the credential.
+    Talk,
 }
 
 /// A request that came.
@@ -66,6 +77,19 @@ struct Inner {
     faults: HashMap<Route, Vec<Fault>>,
     asked: Vec<Asked>,
     minted: u32,
+    signed: Vec<Signed>,
+    talks: Vec<Talk>,
+}
+
+impl Inner {
+    fn hold(&mut self, call: Call) {
+        self.calls.retain(|other| other.id != call.id);
+        self.calls.push(call);
+    }
+
+    fn talk(&mut self, id: &str) -> &mut Talk {
+        self.talks.iter_mut().find(|talk| talk.id == id).expect("the conversation has begun")
+    }
 }
 
 impl Vendor {
@@ -87,9 +111,7 @@ impl Vendor {
 
     /// Adds a conversation, or puts it in the place of the one of the same id.
     pub fn hold(&self, call: Call) {
-        let mut inner = self.held.lock().unwrap();
-        inner.calls.retain(|other| other.id != call.id);
-        inner.calls.push(call);
+        self.held.lock().unwrap().hold(call);
     }
 
     /// Lets the next `times` requests to a route fail; after those that were scripted before.
@@ -106,6 +128,69 @@ impl Vendor {
     /// How often a route was asked.
     pub fn count(&self, route: Route) -> usize {
         self.asked().iter().filter(|asked| asked.route == route).count()
+    }
+
+    /// The conversations that have begun on the WebSocket, in order.
+    pub fn begun(&self) -> Vec<String> {
+        self.held.lock().unwrap().talks.iter().map(|talk| talk.id.clone()).collect()
+    }
+
+    /// Waits until so many have begun, and answers their ids.
+    pub async fn until_begun(&self, count: usize) -> Vec<String> {
+        eventually("conversations begin", || async { Some(self.begun()).filter(|ids| ids.len() >= count) })
+            .await
+    }
+
+    /// Lets a line be said, once the conversation has begun; answers the number of its event.
+    pub async fn say(&self, conversation: &str, line: Line<'_>) -> u64 {
+        self.talk(conversation, |_| Some(())).await;
+        self.held.lock().unwrap().talk(conversation).say(line)
+    }
+
+    /// Ends a conversation as the agent does, and waits until it is over.
+    pub async fn hang_up(&self, conversation: &str) {
+        self.talk(conversation, |_| Some(())).await;
+        self.held.lock().unwrap().talk(conversation).hang_up();
+        self.until_over(conversation).await;
+    }
+
+    /// Waits until a conversation has ended, whoever ended it.
+    pub async fn until_over(&self, conversation: &str) {
+        self.talk(conversation, |talk| talk.over.then_some(())).await;
+    }
+
+    /// What the client of a conversation said after its beginning, but sound.
+    pub async fn heard(&self, conversation: &str) -> Vec<Value> {
+        self.talk(conversation, |talk| Some(talk.heard.clone())).await
+    }
+
+    /// The texts that the client of a conversation sent, in order.
+    pub async fn typed(&self, conversation: &str) -> Vec<String> {
+        let heard = self.heard(conversation).await;
+        let typed = heard.iter().filter(|frame| frame["type"] == "user_message");
+        typed.map(|frame| frame["text"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// What the client of a conversation said at its beginning.
+    pub async fn told(&self, conversation: &str) -> Value {
+        self.talk(conversation, |talk| Some(talk.told.clone())).await
+    }
+
+    /// The body of the webhook for a conversation that is over.
+    pub fn webhook(&self, conversation: &str) -> Value {
+        let inner = self.held.lock().unwrap();
+        let call = inner.calls.iter().find(|call| call.id == conversation).expect("it is held");
+        let now = seconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap());
+        json!({"type": "post_call_transcription", "event_timestamp": now, "data": call.body})
+    }
+
+    /// Waits until a conversation has begun and `look` finds something in it.
+    async fn talk<T>(&self, conversation: &str, look: impl Fn(&Talk) -> Option<T>) -> T {
+        let find = || async {
+            let inner = self.held.lock().unwrap();
+            inner.talks.iter().find(|talk| talk.id == conversation).and_then(&look)
+        };
+        eventually(&format!("{conversation} comes so far"), find).await
     }
 }
 
@@ -127,6 +212,7 @@ fn routes(held: Held) -> Router {
         .route("/v1/convai/conversations/{id}/audio", get(audio).layer(on(Route::Audio)))
         .route("/v1/convai/conversation/get-signed-url", get(signed_url).layer(on(Route::SignedUrl)))
         .route("/v1/convai/conversation/token", get(token).layer(on(Route::Token)))
+        .route("/v1/convai/conversation", get(socket::talk).layer(on(Route::Talk)))
         .with_state(held)
 }
 
@@ -144,6 +230,7 @@ async fn gate(State((held, route)): State<(Held, Route)>, request: Request, next
         return fault.answer(next.run(request)).await;
     }
     match key {
+        _ if route == Route::Talk => next.run(request).await,
         None => refuse(
             StatusCode::UNAUTHORIZED,
             "needs_authorization",
@@ -193,13 +280,16 @@ async fn signed_url(State(held): State<Held>, headers: HeaderMap, Query(query): 
         return bad_field("agent_id", "Field required", "missing");
     };
     let host = headers[header::HOST].to_str().unwrap();
-    let mut url = format!(
-        "ws://{host}/v1/convai/conversation?agent_id={agent}&conversation_signature=cvtkn_{}",
-        mint(&held)
-    );
-    if query.get("include_conversation_id").is_some_and(|included| included == "true") {
-        url.push_str(&format!("&conversation_id=conv_{}", mint(&held)));
+    let signature = format!("cvtkn_{}", mint(&held));
+    let mut url =
+        format!("ws://{host}/v1/convai/conversation?agent_id={agent}&conversation_signature={signature}");
+    let included = query.get("include_conversation_id").is_some_and(|included| included == "true");
+    let conversation = included.then(|| format!("conv_{}", mint(&held)));
+    if let Some(id) = &conversation {
+        url.push_str(&format!("&conversation_id={id}"));
     }
+    let signed = Signed { signature, agent: agent.clone(), conversation, used: false };
+    held.lock().unwrap().signed.push(signed);
     axum::Json(json!({"signed_url": url})).into_response()
 }
 
