@@ -6,13 +6,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use shared::auth::{Tokens, Who};
-use shared::envelope::{Envelope, EventId, Origin};
 use shared::events::{Event, Payload, RawJson, Recording, Report, Source, StoredObject};
 use shared::log::Log;
 use shared::report::kinds;
 use tests::{Client, Reply, System, encode, root};
 
-use crate::{ids, message};
+use crate::{ids, message, publish};
 
 const LIST: &str = "/api/v1/conversations";
 
@@ -67,13 +66,7 @@ impl Scene {
     }
 
     async fn publish(&self, event: &Event) -> u64 {
-        let (origin, now) = (Origin::default(), Utc::now());
-        let sealed = Envelope::seal(event.subject(), EventId::random(), event, &origin, now).unwrap();
-        let subject = sealed.subject.as_str().to_owned();
-        let client = self.log.client();
-        let reply = client.request_with_headers(subject, sealed.headers, sealed.body).await.unwrap();
-        let ack: Value = serde_json::from_slice(&reply.payload).unwrap();
-        ack["seq"].as_u64().unwrap_or_else(|| panic!("not stored: {ack}"))
+        publish(&self.log, event).await
     }
 
     /// A report of a conversation, as its webhook would leave it in the log.
@@ -91,6 +84,7 @@ impl Scene {
         self.publish(&Event::ConversationReported(Report {
             conversation_id: id.to_owned().try_into().unwrap(),
             participant_id: Some(owner.to_owned().try_into().unwrap()),
+            session: 0,
             source,
             kind: kind.to_owned(),
             reported_at: None,
@@ -236,6 +230,7 @@ async fn a_status_tells_what_the_vendor_told() {
         .publish(&Event::AudioStored(Recording {
             conversation_id: id.to_owned().try_into().unwrap(),
             participant_id: None,
+            session: 0,
             source: Source::ElevenlabsWebhook,
             agent_id: None,
             reported_at: None,

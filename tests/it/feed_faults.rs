@@ -224,11 +224,14 @@ async fn beats_evenly(feed: &mut Feed, jumped: impl Fn(i64) -> bool) {
         last = beat(feed).await;
     }
     assert!(jumped(last), "the clock did not jump: {last}");
-    for _ in 0..2 {
+    // One that was late on a loaded machine may share its second with the next one; four in a flood would share it, too.
+    let first = last;
+    for _ in 0..4 {
         let next = beat(feed).await;
-        assert!((1..=3).contains(&(next - last)), "{next} after {last}");
+        assert!(next >= last, "{next} after {last}");
         last = next;
     }
+    assert!(last - first >= 2, "four heartbeats within {first} and {last}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ mod browser;
 mod calls;
 mod clients;
 mod console;
+mod continuity;
 mod contracts;
 mod conversation_webhook;
 mod conversations;
@@ -19,6 +20,7 @@ mod feeds;
 mod health;
 mod hostile;
 mod house;
+mod interpreters;
 mod lists;
 mod live;
 mod media;
@@ -27,11 +29,14 @@ mod openapi;
 mod proxies;
 mod reconcile;
 mod retries;
+mod rls;
 mod search;
 mod seeds;
 mod session;
+mod signed_urls;
 mod standing;
 mod sync;
+mod talks;
 mod tickets;
 mod up;
 mod vendor;
@@ -43,6 +48,9 @@ use std::time::Duration;
 use chrono::Utc;
 use serde_json::{Value, json};
 use shared::auth::{Tokens, Who};
+use shared::envelope::{Envelope, EventId, Origin};
+use shared::events::Event;
+use shared::log::Log;
 use tests::{Client, System};
 
 /// A message of S0's shape; `more` goes over it.
@@ -65,6 +73,16 @@ fn message(research_id: &str, content: &str, more: Value) -> Value {
 fn person(system: &System, who: &Who) -> Client {
     let token = Tokens::new(&system.parts.auth()).issue(who, Duration::from_secs(3600), Utc::now());
     system.client.with(&token.unwrap())
+}
+
+/// Writes to the log what a service would, past the rules of its edge; answers where it stands.
+async fn publish(log: &Log, event: &Event) -> u64 {
+    let (origin, now) = (Origin::default(), Utc::now());
+    let sealed = Envelope::seal(event.subject(), EventId::random(), event, &origin, now).unwrap();
+    let subject = sealed.subject.as_str().to_owned();
+    let reply = log.client().request_with_headers(subject, sealed.headers, sealed.body).await.unwrap();
+    let ack: Value = serde_json::from_slice(&reply.payload).unwrap();
+    ack["seq"].as_u64().unwrap_or_else(|| panic!("not stored: {ack}"))
 }
 
 /// The fields that name a conversation and a message.

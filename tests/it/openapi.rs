@@ -5,7 +5,8 @@ use std::process::Output;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
-use tests::{API_KEY, System, python, run_python};
+use tests::vendor::Vendor;
+use tests::{API_KEY, Parts, System, python, run_python};
 use tokio::process::Command;
 
 use crate::calls::{admin, with_call};
@@ -36,7 +37,7 @@ async fn the_document_is_openapi_3_1() {
 
 #[tokio::test]
 async fn a_role_documents_its_own_endpoints() {
-    let all = tests::Parts::fresh().await;
+    let all = Parts::fresh().await;
     let paths = |document: &Value| -> Vec<String> {
         document["paths"].as_object().unwrap().keys().cloned().collect()
     };
@@ -71,19 +72,21 @@ async fn the_pages_need_nothing_from_elsewhere() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_anybody_sends_is_answered_as_documented() {
-    probe(&with_conversations().await, None).await;
+    let (system, _vendor) = with_conversations().await;
+    probe(&system, None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_a_participant_sends_is_answered_as_documented() {
-    let system = with_conversations().await;
+    let (system, _vendor) = with_conversations().await;
     let participant = system.client.login("RID001").await;
     probe(&system, Some(participant.token())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_a_service_sends_is_answered_as_documented() {
-    probe(&with_conversations().await, Some(API_KEY)).await;
+    let (system, _vendor) = with_conversations().await;
+    probe(&system, Some(API_KEY)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,7 +98,7 @@ async fn whatever_an_admin_sends_is_answered_as_documented() {
 
 #[tokio::test]
 async fn what_the_probe_leaves_out_is_answered_as_documented() {
-    let system = with_conversations().await;
+    let (system, _vendor) = with_conversations().await;
     let participant = system.client.login("RID001").await;
     let document = system.client.get("/openapi.json").await.body;
     let stream = "/api/conversation/{id}/stream";
@@ -138,9 +141,11 @@ fn check(document: &Value, method: &str, path: &str, status: u16, headers: &Head
     }
 }
 
-/// The document's examples name two conversations: one of the participant that they name, and one of another.
-async fn with_conversations() -> System {
-    let system = System::start().await;
+/// The document's examples name two conversations, one of the participant that they name and one of another, and a dream
+/// that can be talked about.
+async fn with_conversations() -> (System, Vendor) {
+    let vendor = Vendor::start().await;
+    let system = Parts { vendor: Some(vendor.settings()), ..Parts::fresh().await }.start().await;
     let conversations = [("RID001", "conv_abc123"), ("RID002", "conv_919325590143_20251003_115804")];
     for (participant, conversation) in conversations {
         let message = message(participant, "Hello", ids(conversation, "m1"));
@@ -148,7 +153,10 @@ async fn with_conversations() -> System {
         let stored = caller.post("/api/v1/chat/message", &message).await;
         system.projected(stored.sequence()).await;
     }
-    system
+    let dream = json!({"dreamId": "7f3c1f6e-7c1c-4a3b-9f43-0a0f5f3d6a11", "participantId": "RID001",
+                       "rawTranscript": "I fell.", "recordedAt": "2025-01-08T07:30:00+05:30"});
+    assert_eq!(system.service().post("/api/v1/dreams", &dream).await.status, 200);
+    (system, vendor)
 }
 
 /// Lets Schemathesis derive requests, good and bad ones, from the document.

@@ -438,3 +438,28 @@ async fn an_operator_does_it_by_hand() {
     let line = String::from_utf8(stopped.stderr).unwrap();
     assert_eq!((stopped.status.code(), line.lines().count()), (Some(1), 1), "{line}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_webhook_was_missed_is_fetched_into_its_conversation_once() {
+    let vendor = Vendor::start().await;
+    let system = parts(&vendor, busily()).await.start().await;
+    let caller = system.client.login("RID001").await;
+    let dream = json!({"dreamId": "d1", "rawTranscript": "I fell.", "recordedAt": "2025-01-08T07:30:00Z"});
+    assert_eq!(caller.post("/api/v1/dreams", &dream).await.status, 200);
+    let init = json!({"dreamId": "d1", "interpreterId": "jung"});
+    let begun = caller.post("/api/v1/conversations/elevenlabs/init", &init).await;
+    assert_eq!(begun.status, 200, "{}", begun.text);
+    let ours = begun.body["data"]["conversationId"].as_str().unwrap().to_owned();
+    let url = begun.body["data"]["signedUrl"].as_str().unwrap();
+    let named = url.split("&conversation_id=").nth(1).unwrap().to_owned();
+    vendor.hold(call(&named, 5));
+    let found = reported(&system.parts, 1).await;
+    let report = reports(&found)[0];
+    assert_eq!((report.conversation_id.as_str(), report.session), (ours.as_str(), 1));
+    rounds(&vendor, 3).await;
+    assert_eq!(vendor.count(Route::Conversation), 1);
+    assert_eq!(events(&system.parts).await.len(), found.len());
+    // The webhook comes after all.
+    post_call(&system.client, &call(&named, 5).body).await;
+    assert_eq!(messages(&events(&system.parts).await), 2);
+}

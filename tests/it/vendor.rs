@@ -308,6 +308,7 @@ async fn health_shows_the_vendor_without_hammering_it_or_failing_with_it() {
     }
     assert_eq!(stub.count(Route::List), 1);
     assert!(stub.asked()[0].uri.ends_with("?page_size=1"));
+    assert!(system.client.get("/metrics").await.text.contains("turnlog_vendor_breaker_open"));
 
     for fault in [Fault::InvalidKey, Fault::Hang, Fault::Html(502, "<html>")] {
         let stub = held().await;

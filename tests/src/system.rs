@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ingest::reconcile::ReconcileSettings;
 use ingest::vendor::VendorSettings;
-use ingest::{IngestSettings, LoginMode, WebhookSettings};
+use ingest::{IngestSettings, Interpreters, LoginMode, WebhookSettings};
 use projector::ProjectorSettings;
 use serde_json::Value;
 use shared::config::{AuthSettings, DatabaseSettings, NatsSettings, Secret};
@@ -61,6 +61,10 @@ pub struct Parts {
     pub vendor: Option<VendorSettings>,
     /// How its list is compared with the log; never unless a test sets it.
     pub reconcile: ReconcileSettings,
+    /// Who dreams can be talked about with.
+    pub interpreters: Interpreters,
+    /// Sessions a minute of one participant.
+    pub sessions_per_participant: u32,
     pub ingest: bool,
     pub projector: bool,
     pub streamer: bool,
@@ -91,6 +95,8 @@ impl Parts {
             fonts: FONTS.clone(),
             vendor: None,
             reconcile: ReconcileSettings { every: None, ..ReconcileSettings::default() },
+            interpreters: interpreters(),
+            sessions_per_participant: 100_000,
             ingest: true,
             projector: true,
             streamer: true,
@@ -126,6 +132,8 @@ impl Parts {
             vendor: self.vendor.clone(),
             webhooks: self.webhooks.clone(),
             reconcile: self.reconcile.clone(),
+            interpreters: self.interpreters.clone(),
+            sessions_per_participant: per_minute(self.sessions_per_participant),
         }
     }
 
@@ -185,6 +193,12 @@ fn webhooks() -> WebhookSettings {
     let secrets = vec![Secret::new(WEBHOOK_SECRET)];
     let conversation_secrets = vec![Secret::new(STANDARD_SECRET)];
     WebhookSettings { secrets, conversation_secrets, ..WebhookSettings::default() }
+}
+
+/// Two of the seed's, one with a style.
+fn interpreters() -> Interpreters {
+    let styles = [("jung".to_owned(), "archetypes, and the shadow".to_owned())].into();
+    Interpreters::new("jung=agent_jung,freud=agent_freud".parse().unwrap(), styles)
 }
 
 /// A limit of requests a minute.
