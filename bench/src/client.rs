@@ -2,6 +2,8 @@
 //! measures.
 
 pub mod connection;
+pub mod dreamer;
+pub mod each;
 pub mod flood;
 pub mod hook;
 pub mod load;

@@ -81,6 +81,9 @@ async fn measure(scenario: Scenario, options: Options) -> Result<()> {
         let section = scenario::webhooks::memory(&place, &options).await?;
         store.update(|report| report.webhook_memory = Some(section))?;
     }
+    if wanted(Scenario::Sessions) {
+        scenario::sessions::measure(&place, &options, &store).await?;
+    }
     if wanted(Scenario::Peers) {
         let section = scenario::peers::measure(&place, &options).await?;
         store.update(|report| report.peers = Some(section))?;

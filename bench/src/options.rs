@@ -42,6 +42,8 @@ pub enum Scenario {
     Search,
     /// Acknowledged webhooks/s, and memory while large ones arrive.
     Webhooks,
+    /// Latency of inits of voice sessions, and of message sync while the vendor hangs.
+    Sessions,
 }
 
 /// Which roles of turnlog take part.

@@ -2,6 +2,7 @@
 
 pub mod feeds;
 pub mod markdown;
+pub mod sessions;
 pub mod store;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,9 @@ pub struct Report {
     /// Memory while large webhooks arrive at once.
     #[serde(default)]
     pub webhook_memory: Option<Section<MemoryRow>>,
+    /// Voice sessions.
+    #[serde(default)]
+    pub sessions: sessions::Sessions,
     /// Many live feeds.
     #[serde(default)]
     pub feeds: feeds::Feeds,

@@ -7,6 +7,7 @@ pub mod list;
 pub mod peers;
 pub mod project;
 pub mod search;
+pub mod sessions;
 pub mod webhooks;
 
 use crate::error::Result;

@@ -1,6 +1,7 @@
 //! The table: medians over the runs, the spread beside them, and whatever was not as it should be.
 
 mod feeds;
+mod sessions;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -27,6 +28,7 @@ pub fn render(report: &Report) -> String {
     section(&mut text, "Searches", report.search.as_ref(), search_table);
     section(&mut text, "Acknowledged webhooks/s", report.webhooks.as_ref(), load_table);
     section(&mut text, "Memory while large webhooks arrive", report.webhook_memory.as_ref(), memory_table);
+    sessions::render(&mut text, &report.sessions);
     feeds::render(&mut text, &report.feeds);
     text
 }

@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
+use std::time::Duration;
 
-use shared::auth::Tokens;
+use chrono::Utc;
+use shared::auth::{Tokens, Who};
 use shared::config::{AuthSettings, Secret};
 use tempfile::TempDir;
 
 use crate::client::connection::once;
 use crate::client::request::Sender;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::place::Place;
 use crate::process::{Program, free_address, run};
 
@@ -20,6 +22,12 @@ pub const ELEVENLABS_SECRET: &str = "wsec_bench_secret";
 
 /// A service's key: any that no service has by chance.
 pub const API_KEY: &str = "bench-key-of-a-service";
+
+/// How long tokens of [`token`] are good for: longer than any run.
+const TOKEN_TTL: Duration = Duration::from_secs(6 * 3_600);
+
+/// A setting: its name and its value.
+pub type Setting = (&'static str, String);
 
 /// Where a program finds its log and its tables.
 pub struct Stores {
@@ -53,9 +61,15 @@ impl Turnlog {
     /// # Errors
     /// When it cannot be started.
     pub fn spawn(place: &Place, role: &str, stores: &Stores) -> Result<Self> {
+        Self::spawn_with(place, role, stores, Vec::new())
+    }
+
+    fn spawn_with(place: &Place, role: &str, stores: &Stores, settings: Vec<Setting>) -> Result<Self> {
         let dir = place.fresh_dir()?;
         let address = free_address()?;
         let mut command = command(place, stores, &dir);
+        // What the command line sets is the last word.
+        command.envs(settings).envs(place.settings.iter().cloned());
         command.args(["serve", role]).env("LISTEN", address.to_string());
         let program = Program::start("turnlog", command, dir.path(), "TERM")?;
         Ok(Self { program, address, _dir: dir })
@@ -66,7 +80,20 @@ impl Turnlog {
     /// # Errors
     /// When it does not get ready.
     pub async fn start(place: &Place, role: &str, stores: &Stores) -> Result<Self> {
-        let mut turnlog = Self::spawn(place, role, stores)?;
+        Self::start_with(place, role, stores, Vec::new()).await
+    }
+
+    /// The same with more settings than every role has.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn start_with(
+        place: &Place,
+        role: &str,
+        stores: &Stores,
+        settings: Vec<Setting>,
+    ) -> Result<Self> {
+        let mut turnlog = Self::spawn_with(place, role, stores, settings)?;
         let address = turnlog.address;
         let ready = async || matches!(once(address, "GET", "/health/ready", "").await, Ok((200, _)));
         turnlog.program.wait_until(ready).await?;
@@ -118,6 +145,16 @@ pub fn tokens() -> Tokens {
     })
 }
 
+/// A participant's token.
+///
+/// # Errors
+/// When the id is none.
+pub fn token(tokens: &Tokens, research_id: &str) -> Result<String> {
+    let refused = |why: &dyn std::fmt::Display| Error::Missing(format!("no token could be made: {why}"));
+    let id = research_id.to_owned().try_into().map_err(|error| refused(&error))?;
+    tokens.issue(&Who::Participant(id), TOKEN_TTL, Utc::now()).map_err(|error| refused(&error))
+}
+
 /// The program with the settings of every role; in an empty directory, so that no `.env` is found.
 fn command(place: &Place, stores: &Stores, dir: &TempDir) -> Command {
     let mut command = Command::new(&place.turnlog);
@@ -128,6 +165,7 @@ fn command(place: &Place, stores: &Stores, dir: &TempDir) -> Command {
         ("API_SECRET_KEY", API_KEY),
         // What is measured is not how much is allowed.
         ("RATE_LIMIT_API_PER_MIN", "100000000"),
+        ("RATE_LIMIT_SESSIONS_PER_MIN", "100000000"),
         ("ELEVENLABS_WEBHOOK_SECRET", ELEVENLABS_SECRET),
         ("LOGIN_MODE", "open"),
     ]);

@@ -3,19 +3,17 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use chrono::Utc;
 use clap::ValueEnum;
 use serde_json::json;
-use shared::auth::{Tokens, Who};
+use shared::auth::Tokens;
 use sqlx::{Connection, PgConnection};
 
 use super::fastapi::{FastApi, STREAMING, virtual_environment};
 use super::nats::{Nats, Sync};
 use super::nchan::{Installed, Nchan};
 use super::postgres::Postgres;
-use super::turnlog::{Stores, Turnlog, tokens};
+use super::turnlog::{Stores, Turnlog, token, tokens};
 use crate::client::request::{conversation_id, message_id};
 use crate::client::watch::Wanted;
 use crate::client::watch::track::Ids;
@@ -23,8 +21,6 @@ use crate::client::write::{Template, marked_content};
 use crate::error::{Error, Result};
 use crate::place::Place;
 
-/// How long tokens are good for: longer than any run.
-const TOKEN_TTL: Duration = Duration::from_secs(6 * 3_600);
 /// When the messages were said, by their own clock.
 const TIMESTAMP: &str = "2025-01-08T12:00:00Z";
 
@@ -126,7 +122,8 @@ impl Systems {
                 Turnlog::migrate(place, &stores)?;
                 let turnlog = Turnlog::start(place, "all", &stores).await?;
                 let tokens = Box::new(tokens());
-                let owners = (0..conversations).map(|of| participant(&tokens, of)).collect::<Result<_>>()?;
+                let owners =
+                    (0..conversations).map(|of| token(&tokens, &research_id(of))).collect::<Result<_>>()?;
                 (Parts::Turnlog { turnlog, nats, database: stores.database, tokens, postgres }, owners)
             }
             System::Nchan | System::Nchan2 => {
@@ -186,9 +183,10 @@ impl Running {
         let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
         let (path, credential) = match &self.parts {
             // A token for each feed: so many people watch, not one with so many windows.
-            Parts::Turnlog { tokens, .. } => {
-                (format!("/api/conversation/{id}/stream"), bearer(&participant(tokens, conversation)?))
-            }
+            Parts::Turnlog { tokens, .. } => (
+                format!("/api/conversation/{id}/stream"),
+                bearer(&token(tokens, &research_id(conversation))?),
+            ),
             Parts::Nchan(_) => (format!("/sub?id={id}"), String::new()),
             Parts::FastApi { .. } => {
                 (format!("/api/conversation/{id}/stream"), bearer(&self.owners[conversation as usize]))
@@ -276,12 +274,6 @@ impl Running {
             Parts::FastApi { peer, .. } => peer.still_runs(),
         }
     }
-}
-
-fn participant(tokens: &Tokens, conversation: u32) -> Result<String> {
-    let refused = |why: &dyn std::fmt::Display| Error::Missing(format!("no token could be made: {why}"));
-    let id = research_id(conversation).try_into().map_err(|error| refused(&error))?;
-    tokens.issue(&Who::Participant(id), TOKEN_TTL, Utc::now()).map_err(|error| refused(&error))
 }
 
 fn research_id(conversation: u32) -> String {
