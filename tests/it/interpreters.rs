@@ -221,7 +221,7 @@ async fn a_talk_is_resumed_with_its_history_and_goes_on_in_one_conversation() {
         match frame.event.as_str() {
             "new_messages" => told += frame.data["messages"].as_array().unwrap().len(),
             "conversation" => {
-                assert_eq!((&frame.data["status"], &frame.data["session"]), (&json!("ACTIVE"), &json!(2)))
+                assert_eq!((&frame.data["status"], &frame.data["session"]), (&json!("ACTIVE"), &json!(2)));
             }
             other => assert!(["heartbeat", "presence"].contains(&other), "{other}"),
         }
