@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use shared::envelope::Origin;
 use shared::events::{Enrolment, Link, Session};
 use shared::ids::{ConversationId, DreamId, InterpreterId, ParticipantId, Timestamp};
@@ -254,7 +254,8 @@ impl App {
             .ok()
             .filter(|id| !id.is_standing())
             .ok_or_else(|| unusable("an id that no conversation can have"))?;
-        let opened_at = Utc::now();
+        // As fine as tables hold it.
+        let opened_at = Utc::now().trunc_subsecs(6);
         let expires_at = opened_at + URL_LIFE;
         let link = Link {
             conversation_id: vendor_id.clone(),
