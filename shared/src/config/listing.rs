@@ -59,7 +59,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "ELEVENLABS_AGENTS",
         "all",
-        "agents that can be talked with and whose conversations are fetched, as jung=agent_1,freud=agent_2",
+        "agents, as jung=agent_1,freud=agent_2: who can be talked with (none by default), whose conversations are fetched",
     ),
     setting(
         "INTERPRETER_STYLES",
