@@ -165,8 +165,9 @@ globalThis.saved = [];
 globalThis.post = (path, body) => fetch(base + path, { method: 'POST', body: JSON.stringify(body),
   headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' } })
   .then(async (reply) => { if (!reply.ok) throw new Error(await reply.text()); return reply.json(); });
-globalThis.save = (role, content, eventId) =>
-  post('/api/v1/conversations/messages', { conversationId: data.conversationId, role, content, eventId })
+globalThis.saving = Promise.resolve();
+globalThis.save = (role, content, eventId) => saving = saving.then(() =>
+  post('/api/v1/conversations/messages', { conversationId: data.conversationId, role, content, eventId }))
     .then((reply) => saved.push(reply.data.messageId), (error) => saved.push(error.message));
 globalThis.onHeard = (said) => {
   if (said.kind === 'message') save(said.role, said.message, said.event_id);
