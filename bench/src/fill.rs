@@ -64,6 +64,7 @@ pub async fn fill(url: &str, filling: Filling) -> Result<Duration> {
         password: None,
         replicas: 1,
         dedupe_window: DEFAULT_DEDUPE_WINDOW,
+        sealing: None,
     };
     let log = Log::open(&settings, "bench").await.map_err(nats)?;
     try_join_all((0..LANES).map(|lane| fill_lane(log.client(), filling, lane))).await?;
@@ -131,7 +132,7 @@ fn envelope(turn: Turn, text: &str) -> Result<Envelope> {
         late: false,
         session: 0,
     });
-    Envelope::seal(subject, event_id, &event, &Origin::default(), Utc::now()).map_err(Error::Json)
+    Envelope::wrap(subject, event_id, &event, &Origin::default(), Utc::now()).map_err(Error::Json)
 }
 
 /// Words as frequent as those of a language: the n-th is n times rarer than the first. The same in every run.

@@ -22,6 +22,7 @@ use shared::http::AnyError;
 use shared::ids::ConversationId;
 use shared::limits::{MAX_BATCH_EVENTS, MAX_QUEUED_COMMANDS, WRITE_DEADLINE};
 use shared::log::{Log, LogError};
+use shared::sealing::{DataKey, Sealing};
 use shared::subjects::Subject;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -67,6 +68,8 @@ struct Job {
     subject: Subject,
     aggregate: Arc<Aggregate>,
     naming: Naming,
+    /// Whose key seals it, and the key.
+    key: Option<(Subject, Arc<DataKey>)>,
     origin: Origin,
     deadline: Instant,
     answer: oneshot::Sender<Result<Receipt, Failure>>,
@@ -195,6 +198,20 @@ impl Committer {
         (subject, aggregate)
     }
 
+    /// The key that seals what comes of a command.
+    async fn key(
+        &self,
+        command: &Command,
+        aggregate: &Aggregate,
+    ) -> Result<Option<(Subject, Arc<DataKey>)>, Failure> {
+        let Some(owner) = command.owner(&lock(aggregate).state) else { return Ok(None) };
+        match self.aggregates.log().keyring().to_seal(owner.token()).await.map_err(unavailable)? {
+            Sealing::Off => Ok(None),
+            Sealing::With(key) => Ok(Some((owner, key))),
+            Sealing::Destroyed => Err(Refusal::Erased.into()),
+        }
+    }
+
     async fn enqueue(
         &self,
         commands: Vec<Command>,
@@ -205,11 +222,12 @@ impl Committer {
         let mut answers = Vec::with_capacity(commands.len());
         for mut command in commands {
             let (subject, aggregate) = self.redirected(&mut command).await;
+            let key = self.key(&command, &aggregate).await?;
             let (answer, answered) = oneshot::channel();
             let naming =
                 command.natural_key().map_or_else(|| Naming::Random(EventId::random()), Naming::Natural);
             let origin = origin.clone();
-            jobs.push(Job { command, subject, aggregate, naming, origin, deadline, answer });
+            jobs.push(Job { command, subject, aggregate, naming, key, origin, deadline, answer });
             answers.push(answered);
         }
         let places = self.queue.reserve_many(jobs.len()).await.map_err(unavailable)?;
@@ -293,7 +311,7 @@ impl Work {
 
     /// Reads again every aggregate of a waiting command that a failed commit left in doubt.
     async fn refresh_stale(&mut self) -> Result<(), LogError> {
-        let log = self.aggregates.log();
+        let aggregates = &self.aggregates;
         let stale: Vec<_> = self
             .pending
             .iter()
@@ -303,7 +321,11 @@ impl Work {
         let mut reads = futures::stream::iter(stale)
             .map(|(aggregate, subject)| async move {
                 // Two jobs may name the same aggregate; the second finds it fresh.
-                if aggregate.is_stale() { aggregate.refresh(log, &subject).await } else { Ok(()) }
+                if aggregate.is_stale() {
+                    aggregate.refresh(aggregates.log(), &subject).await
+                } else {
+                    Ok(())
+                }
             })
             .buffer_unordered(PARALLEL_READS);
         while let Some(read) = reads.next().await {

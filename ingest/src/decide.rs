@@ -60,6 +60,9 @@ pub enum Refusal {
     /// The vendor gave a name to two of its conversations.
     #[error("The vendor's conversation is known already.")]
     Linked,
+    /// The participant was erased.
+    #[error("This participant was erased; nothing further is stored of them.")]
+    Erased,
     /// It became a session of another conversation while this was under way.
     #[error("The conversation was just linked to another one; send it again.")]
     Moved,

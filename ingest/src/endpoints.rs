@@ -40,7 +40,7 @@ impl From<Failure> for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let kind = match &refusal {
-            Refusal::NotOwner | Refusal::NotHolder | Refusal::NotDreamer => Kind::Forbidden,
+            Refusal::Erased | Refusal::NotOwner | Refusal::NotHolder | Refusal::NotDreamer => Kind::Forbidden,
             Refusal::Unknown(_) => Kind::NotFound,
             Refusal::Held(_) | Refusal::Ended | Refusal::OtherCall(_) | Refusal::Linked => Kind::Conflict,
             Refusal::Moved => return Self::unavailable(&refusal.to_string(), "it was linked meanwhile"),

@@ -134,6 +134,7 @@ pub async fn start(
         tokio::select! {
             () = committing => Err("the committer stopped".into()),
             ended = revocations.follow(revoked) => ended.map_err(AnyError::from),
+            ended = log.keyring().follow(&log) => ended.map_err(AnyError::from),
             error = beside.ended() => Err(error),
             () = answering => Err("questions of watchers come in no more".into()),
             () = lifecycle.drained.cancelled() => {

@@ -70,6 +70,7 @@ impl<'a> Folding<'a> {
             Ok(Event::SessionOpened(session)) => self.session(item, session),
             // Both stand in the session, too, which is opened after them.
             Ok(Event::DreamDiscussed(_) | Event::ConversationLinked(_)) => {}
+            Err(unreadable) if unreadable.erased => {}
             Err(unreadable) => {
                 self.changes.parked.push(ParkedRow::of(item, &unreadable.reason));
                 if let Some(source) = unreadable.source {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use shared::envelope::Entry;
+use shared::envelope::{DecodeError, Entry};
 use shared::events::{Event, Payload, RawJson, Report, Source, StoredObject, Unread};
 use shared::limits::MAX_REPORT_BYTES;
 use shared::log::{Log, LogError};
@@ -48,6 +48,8 @@ pub(crate) struct Item {
 pub(crate) struct Unreadable {
     /// The type that its header names.
     pub(crate) event_type: String,
+    /// Somebody was erased, and this is all that is left of what it said: it is as if it had never been.
+    pub(crate) erased: bool,
     /// Nothing that stands in the body.
     pub(crate) reason: String,
     /// Where it came in, if it is a webhook.
@@ -59,6 +61,7 @@ impl From<Entry> for Item {
         let event_id = entry.event_id().to_owned();
         let event = entry.decode().map_err(|error| Unreadable {
             event_type: entry.event_type().to_owned(),
+            erased: matches!(error, DecodeError::Erased),
             reason: error.to_string(),
             source: None,
         });
@@ -148,7 +151,7 @@ impl Item {
 
     fn set_aside(&mut self, reason: String, source: Option<Source>) {
         let event_type = self.event_type().to_owned();
-        self.event = Err(Unreadable { event_type, reason, source });
+        self.event = Err(Unreadable { event_type, erased: false, reason, source });
     }
 
     /// The token of its aggregate.

@@ -185,12 +185,10 @@ mod tests {
     use super::*;
 
     fn items(sequences: &[u64]) -> Vec<Item> {
-        let entry = |sequence| shared::envelope::Entry {
-            sequence,
-            stored_at: chrono::DateTime::UNIX_EPOCH,
-            subject: Subject::of(Aggregate::Token, "x").into(),
-            headers: async_nats::HeaderMap::new(),
-            body: Vec::new().into(),
+        let entry = |sequence| {
+            let (at, subject) = (chrono::DateTime::UNIX_EPOCH, Subject::of(Aggregate::Token, "x"));
+            let headers = async_nats::HeaderMap::new();
+            shared::envelope::Entry::new(sequence, at, subject.into(), headers, Vec::new().into())
         };
         sequences.iter().map(|sequence| entry(*sequence).into()).collect()
     }

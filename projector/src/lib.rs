@@ -54,7 +54,13 @@ pub async fn start(
         let pool = pool.clone();
         Box::pin(async move { sqlx::query("SELECT 1").execute(&pool).await.is_ok() })
     });
+    let keyed = log.clone();
     let projector = run::Projector::new(log, objects, database, health.follow("projector"));
-    let work = Box::pin(async move { projector.run(lifecycle.drained).await.map_err(Into::into) });
+    let work = Box::pin(async move {
+        tokio::select! {
+            ended = projector.run(lifecycle.drained) => ended.map_err(Into::into),
+            ended = keyed.keyring().follow(&keyed) => ended.map_err(Into::into),
+        }
+    });
     Ok(Service { name: "projector", routes: OpenApiRouter::new(), work })
 }

@@ -7,10 +7,12 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::http::Edge;
 use crate::limits;
+use crate::sealing::MasterKeys;
 
 pub use listing::{SETTINGS, Setting};
 
@@ -150,6 +152,8 @@ pub struct NatsSettings {
     pub replicas: usize,
     /// How long the server recognises a repeated event id.
     pub dedupe_window: Duration,
+    /// What seals the data keys that seal content; none where nothing is sealed.
+    pub sealing: Option<Arc<MasterKeys>>,
 }
 
 impl NatsSettings {
@@ -169,7 +173,14 @@ impl NatsSettings {
         }
         let credentials = env.text("NATS_CREDS").map(PathBuf::from);
         let dedupe_window = env.seconds("DEDUPE_WINDOW_SECONDS", limits::DEFAULT_DEDUPE_WINDOW);
-        Self { urls, credentials, user, password, replicas, dedupe_window }
+        let sealing = env.text("SEALING_KEYS").and_then(|text| match MasterKeys::parse(&text) {
+            Ok(masters) => Some(Arc::new(masters)),
+            Err(wrong) => {
+                env.reject("SEALING_KEYS", &wrong.to_string());
+                None
+            }
+        });
+        Self { urls, credentials, user, password, replicas, dedupe_window, sealing }
     }
 }
 

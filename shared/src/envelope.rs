@@ -1,7 +1,7 @@
 //! Events to and from NATS messages: CloudEvents 1.0 in binary mode, metadata in headers, facts in the body.
 //!
 //! The only place that encodes or decodes. Nothing personal is in a header: ids are hashes or random, the
-//! subject's token is a hash. `turnlog-key-id` is reserved for the key that will seal the content of a participant.
+//! subject's token is a hash. `turnlog-key-id` names the owner of the key that a body is sealed with, by such a token.
 
 use async_nats::HeaderMap;
 use base64::Engine;
@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::events::Event;
+use crate::sealing::{DataKey, Keys, SealError};
 use crate::subjects::Subject;
 
 /// Names the key that a sealed body was sealed with.
@@ -66,16 +67,16 @@ pub struct Envelope {
     pub id: EventId,
     /// CloudEvents attributes, dedupe id, origin.
     pub headers: HeaderMap,
-    /// The data as JSON.
+    /// The data as JSON, sealed or not.
     pub body: Bytes,
 }
 
 impl Envelope {
-    /// Wraps an event.
+    /// Wraps an event, in clear.
     ///
     /// # Errors
     /// Those of [`Event::to_json`].
-    pub fn seal(
+    pub fn wrap(
         subject: Subject,
         id: EventId,
         event: &Event,
@@ -100,6 +101,18 @@ impl Envelope {
         Ok(Self { subject, id, headers, body })
     }
 
+    /// Seals its body with the key of an owner: it can be read as long as that key exists.
+    ///
+    /// # Errors
+    /// [`SealError::NoRandomness`].
+    pub fn seal(mut self, owner: &str, key: &DataKey) -> Result<Self, SealError> {
+        let type_name = self.headers.get("ce-type").map(|name| name.as_str()).unwrap_or_default();
+        let place = place(self.subject.as_str(), self.id.as_str(), type_name);
+        self.body = key.seal(&place, &self.body)?.into();
+        self.headers.insert(KEY_ID, owner);
+        Ok(self)
+    }
+
     /// Has the server store this only if `sequence` is still the last one on its subject (0: nothing is there yet).
     pub fn expect_last(&mut self, sequence: u64) {
         self.headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, sequence.to_string());
@@ -117,8 +130,19 @@ pub struct Entry {
     pub subject: String,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its body.
+    /// Its body, in clear; empty where it is closed.
     pub body: Bytes,
+    /// Why a sealed body could not be opened.
+    pub(crate) closed: Option<Closed>,
+}
+
+/// Why a sealed body cannot be opened, ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// Its owner's key was destroyed.
+    Erased,
+    /// It is not what was sealed there.
+    Changed(SealError),
 }
 
 /// Why an entry could not be read as an event. It is kept as it is and parked, never dropped.
@@ -135,12 +159,29 @@ pub enum DecodeError {
     #[error("the data of {0} is not of its shape: {cause:?} error at line {line} column {column}",
         cause = .1.classify(), line = .1.line(), column = .1.column())]
     Malformed(String, serde_json::Error),
+    /// Its owner's key was destroyed: what it said is gone for good.
+    #[error("what it says was erased")]
+    Erased,
+    /// It is not what was sealed there.
+    #[error("its body cannot be opened: {0}")]
+    Sealed(SealError),
     /// A known event on the subject of another kind or another aggregate.
     #[error("the event {0} stands on a subject that is not its own")]
     Misplaced(String),
 }
 
 impl Entry {
+    /// As it was read.
+    pub fn new(
+        sequence: u64,
+        stored_at: DateTime<Utc>,
+        subject: String,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Self {
+        Self { sequence, stored_at, subject, headers, body, closed: None }
+    }
+
     /// One header's text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.as_str())
@@ -161,6 +202,11 @@ impl Entry {
         self.header(REQUEST_ID)
     }
 
+    /// Whose key sealed its body; none where it is in clear.
+    pub fn key_id(&self) -> Option<&str> {
+        self.header(KEY_ID)
+    }
+
     /// The token of its aggregate.
     pub fn token(&self) -> &str {
         crate::subjects::token_of(&self.subject)
@@ -172,6 +218,11 @@ impl Entry {
     /// [`DecodeError`], which says what to park it with.
     pub fn decode(&self) -> Result<Event, DecodeError> {
         let type_name = self.header("ce-type").ok_or(DecodeError::NoType)?;
+        match self.closed {
+            None => {}
+            Some(Closed::Erased) => return Err(DecodeError::Erased),
+            Some(Closed::Changed(why)) => return Err(DecodeError::Sealed(why)),
+        }
         let event = Event::from_json(type_name, &self.body)
             .map_err(|error| DecodeError::Malformed(type_name.to_owned(), error))?
             .ok_or_else(|| DecodeError::UnknownType(type_name.to_owned()))?;
@@ -180,6 +231,25 @@ impl Entry {
         }
         Ok(event)
     }
+
+    /// Puts the content in the place of the sealed body. Whatever reads the log does this before it hands an entry out.
+    pub(crate) fn open(&mut self, keys: &Keys) {
+        let Some(owner) = self.key_id() else { return };
+        let place = place(&self.subject, self.event_id(), self.event_type());
+        let opened = match keys.get(owner) {
+            Some(key) => key.open(&place, &self.body).map_err(Closed::Changed),
+            None => Err(Closed::Erased),
+        };
+        match opened {
+            Ok(content) => self.body = content.into(),
+            Err(closed) => (self.body, self.closed) = (Bytes::new(), Some(closed)),
+        }
+    }
+}
+
+/// What a sealed body is bound to.
+fn place(subject: &str, id: &str, type_name: &str) -> Vec<u8> {
+    [subject, id, type_name].join("\0").into_bytes()
 }
 
 impl Event {

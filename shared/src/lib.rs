@@ -16,6 +16,7 @@ pub mod log;
 pub mod objects;
 pub mod problem;
 pub mod report;
+pub mod sealing;
 pub mod subjects;
 pub mod telemetry;
 pub mod words;

@@ -14,6 +14,8 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::config::{NatsSettings, Secret};
+use crate::envelope::Entry;
+use crate::sealing::{KeyStore, Keyring};
 use crate::{audit, subjects};
 
 pub use tail::Tail;
@@ -78,6 +80,7 @@ pub struct Log {
     context: jetstream::Context,
     reconnects: watch::Receiver<u64>,
     epoch: Arc<str>,
+    keyring: Keyring,
 }
 
 impl Log {
@@ -93,12 +96,32 @@ impl Log {
         let epoch = ensure_stream(&context, settings).await?;
         // On the heap, as what it says to the server is large.
         Box::pin(audit::ensure(&context, settings.replicas)).await?;
-        Ok(Self { client, context, reconnects, epoch })
+        let keys = KeyStore::open(&context, settings.replicas).await?;
+        let keyring = Keyring::new(keys, settings.sealing.clone());
+        Ok(Self { client, context, reconnects, epoch, keyring })
     }
 
     /// The client, for the one file of a service that speaks JetStream itself.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The keys that content is sealed with.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// Opens what is sealed.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`], also where a key is missing that should be there: nothing can be read without it.
+    pub(crate) async fn unseal(&self, entries: &mut [Entry]) -> Result<(), LogError> {
+        if entries.iter().all(|entry| entry.key_id().is_none()) {
+            return Ok(());
+        }
+        let keys = self.keyring.of(entries).await.map_err(LogError::unavailable)?;
+        entries.iter_mut().for_each(|entry| entry.open(&keys));
+        Ok(())
     }
 
     /// JetStream on the same connection.

@@ -180,6 +180,14 @@ pub fn used_ticket(id: &str) -> String {
     format!("ticket.{}", token("ticket", id))
 }
 
+/// The data keys of all owners.
+pub const KEYS: &str = "key.>";
+
+/// The data key of the owner of this token.
+pub fn key_of(owner: &str) -> String {
+    format!("key.{owner}")
+}
+
 /// The bucket of large contents: parts of its subjects, and of its stream's name.
 pub const BUCKET: &str = "turnlog-objects";
 

@@ -180,6 +180,8 @@ pub async fn start(
     loops.spawn(tail::follow(tail, Arc::clone(&hub), Arc::clone(&marks), wire.clone(), progress));
     loops.spawn(feed::calls::follow(marks, Arc::clone(&hub), tables.clone(), wire).map(Ok));
     loops.spawn(revocations.clone().follow(revoked));
+    let keyed = log.clone();
+    loops.spawn(async move { keyed.keyring().follow(&keyed).await });
     loops.spawn(keep_feeds(hub, pace, revocations, lifecycle.clone()));
     loops.spawn(tables.clone().poll_checkpoint().map(Ok));
     loops.spawn(looks::write(Audit::new(&log), looked));

@@ -239,7 +239,7 @@ fn every_event_type_is_written_as_it_always_was_and_read_again() {
     for event in events() {
         let subject = event.subject();
         let event_id = EventId::natural(&subject, b"golden", 0);
-        let envelope = Envelope::seal(subject, event_id, &event, &origin, now).unwrap();
+        let envelope = Envelope::wrap(subject, event_id, &event, &origin, now).unwrap();
         let mut headers: Vec<_> = envelope
             .headers
             .iter()
@@ -251,13 +251,8 @@ fn every_event_type_is_written_as_it_always_was_and_read_again() {
             headers.into_iter().map(|(name, value)| (name, json!(value))).collect();
         let golden = json!({"subject": envelope.subject.as_str(), "headers": headers, "data": data});
         assert_golden(&format!("{}.json", event.type_name()), &golden);
-        let entry = Entry {
-            sequence: 1,
-            stored_at: now,
-            subject: envelope.subject.as_str().to_owned(),
-            headers: envelope.headers,
-            body: envelope.body,
-        };
+        let subject = envelope.subject.as_str().to_owned();
+        let entry = Entry::new(1, now, subject, envelope.headers, envelope.body);
         assert_eq!(entry.decode().unwrap(), event);
     }
 }
@@ -267,7 +262,7 @@ fn nothing_personal_is_in_subjects_ids_or_headers() {
     let now = DateTime::UNIX_EPOCH;
     for event in events() {
         let envelope =
-            Envelope::seal(event.subject(), EventId::random(), &event, &Origin::default(), now).unwrap();
+            Envelope::wrap(event.subject(), EventId::random(), &event, &Origin::default(), now).unwrap();
         let outside = format!("{} {:?}", envelope.subject.as_str(), envelope.headers);
         for personal in
             ["RID001", "conv_abc123", "msg_xyz789", "artery", "Ada", "London", "argon2", "192.0.2.7"]
@@ -283,13 +278,7 @@ fn unknown_fields_and_types_are_kept_apart() {
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("ce-type", type_name);
         let subject = subject.as_str().to_owned();
-        Entry {
-            sequence: 1,
-            stored_at: DateTime::UNIX_EPOCH,
-            subject,
-            headers,
-            body: data.to_string().into(),
-        }
+        Entry::new(1, DateTime::UNIX_EPOCH, subject, headers, data.to_string().into())
     };
     let revoked = Event::TokenRevoked(Revocation { token_id: "t".into(), expires_at: DateTime::UNIX_EPOCH });
     let data = json!({"token_id": "t", "expires_at": "1970-01-01T00:00:00Z", "from_the_future": [1]});
@@ -309,7 +298,7 @@ fn why_an_event_cannot_be_read_is_told_without_its_content() {
     let body =
         json!({"conversation_id": "conv_abc123", "ordinal": "my calves cramp", "role": "user"}).to_string();
     let subject = subject.as_str().to_owned();
-    let entry = Entry { sequence: 1, stored_at: DateTime::UNIX_EPOCH, subject, headers, body: body.into() };
+    let entry = Entry::new(1, DateTime::UNIX_EPOCH, subject, headers, body.into());
     let told = entry.decode().unwrap_err().to_string();
     assert!(told.contains("turnlog.message.recorded.v1") && told.contains("column"), "{told}");
     assert!(!told.contains("calves"), "{told}");

@@ -129,7 +129,7 @@ async fn one_bad_event_is_parked_and_stops_nothing() {
     let log = Log::open(&parts.nats, "test").await.unwrap();
     let first = caller.post("/api/v1/chat/message", &message("RID001", "before", ids("conv_1", "m1"))).await;
     // Postgres text cannot hold NUL, JSON can: an event that decodes and cannot be applied.
-    let envelope = Envelope::seal(
+    let envelope = Envelope::wrap(
         Event::TokenRevoked(Revocation { token_id: "t".into(), expires_at: chrono::Utc::now() }).subject(),
         EventId::random(),
         &Event::TokenRevoked(Revocation { token_id: "t".into(), expires_at: chrono::Utc::now() }),

@@ -30,6 +30,7 @@ mod proxies;
 mod reconcile;
 mod retries;
 mod rls;
+mod sealing;
 mod search;
 mod seeds;
 mod session;
@@ -78,7 +79,7 @@ fn person(system: &System, who: &Who) -> Client {
 /// Writes to the log what a service would, past the rules of its edge; answers where it stands.
 async fn publish(log: &Log, event: &Event) -> u64 {
     let (origin, now) = (Origin::default(), Utc::now());
-    let sealed = Envelope::seal(event.subject(), EventId::random(), event, &origin, now).unwrap();
+    let sealed = Envelope::wrap(event.subject(), EventId::random(), event, &origin, now).unwrap();
     let subject = sealed.subject.as_str().to_owned();
     let reply = log.client().request_with_headers(subject, sealed.headers, sealed.body).await.unwrap();
     let ack: Value = serde_json::from_slice(&reply.payload).unwrap();

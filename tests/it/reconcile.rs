@@ -336,7 +336,7 @@ async fn publish_unread(parts: &Parts, body: &Value, payload: Payload) -> u64 {
         payload,
     });
     let envelope =
-        Envelope::seal(event.subject(), EventId::random(), &event, &Origin::default(), Utc::now()).unwrap();
+        Envelope::wrap(event.subject(), EventId::random(), &event, &Origin::default(), Utc::now()).unwrap();
     let log = Log::open(&parts.nats, "test").await.unwrap();
     let context = async_nats::jetstream::new(log.client().clone());
     let subject = envelope.subject.as_str().to_owned();

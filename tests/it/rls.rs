@@ -150,7 +150,7 @@ async fn filled() -> System {
     publish(&log, &refusal).await;
     // What cannot be read is parked.
     let sealed =
-        Envelope::seal(refusal.subject(), EventId::random(), &refusal, &Origin::default(), Utc::now());
+        Envelope::wrap(refusal.subject(), EventId::random(), &refusal, &Origin::default(), Utc::now());
     let sealed = sealed.unwrap();
     let subject = sealed.subject.as_str().to_owned();
     let ack = log.client().request_with_headers(subject, sealed.headers, "{".into()).await.unwrap();

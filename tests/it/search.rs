@@ -241,7 +241,7 @@ async fn a_participant_finds_what_became_its_own() {
     let message: shared::events::Message = serde_json::from_value(event).unwrap();
     let publish = async |event: &Event| {
         let sealed =
-            Envelope::seal(event.subject(), EventId::random(), event, &Origin::default(), Utc::now())
+            Envelope::wrap(event.subject(), EventId::random(), event, &Origin::default(), Utc::now())
                 .unwrap();
         let subject = sealed.subject.as_str().to_owned();
         let reply = log.client().request_with_headers(subject, sealed.headers, sealed.body).await.unwrap();

@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::guarded::Guarded;
+use crate::nats::SEALING_KEYS;
 use crate::system::{API_KEY, JWT_SECRET, Parts, STANDARD_SECRET, WEBHOOK_SECRET};
 use crate::{Client, eventually, free_port};
 
@@ -41,6 +42,7 @@ fn settings(parts: &Parts) -> Vec<(String, String)> {
         ("LOGIN_MODE".to_owned(), "open".to_owned()),
         ("ELEVENLABS_WEBHOOK_SECRET".to_owned(), WEBHOOK_SECRET.to_owned()),
         ("WEBHOOK_SECRET".to_owned(), STANDARD_SECRET.to_owned()),
+        ("SEALING_KEYS".to_owned(), SEALING_KEYS.to_owned()),
     ];
     if let (Some(user), Some(password)) = (&nats.user, &nats.password) {
         envs.push(("NATS_USER".to_owned(), user.clone()));

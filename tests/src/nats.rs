@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use shared::config::{NatsSettings, Secret};
+use shared::sealing::MasterKeys;
 use tempfile::TempDir;
 
 use crate::guarded::Guarded;
@@ -15,6 +16,9 @@ use crate::{eventually, free_port, root, tool};
 
 /// Accounts on the shared server; a test takes one and nobody else gets it.
 const ACCOUNTS: usize = 400;
+
+/// What seals the data keys of every test.
+pub(crate) const SEALING_KEYS: &str = "test=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// A server of a test's own.
 #[derive(Debug)]
@@ -121,6 +125,7 @@ fn settings(url: String, user: Option<String>) -> NatsSettings {
         user,
         replicas: 1,
         dedupe_window: Duration::from_secs(120),
+        sealing: Some(Arc::new(MasterKeys::parse(SEALING_KEYS).unwrap())),
     }
 }
 

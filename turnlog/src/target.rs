@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::instance::Instance;
+use crate::up::secrets::Secrets;
 
 const DEFAULT_DATA_DIR: &str = ".turnlog";
 
@@ -41,6 +42,10 @@ impl Target {
             environment.replace("API_SECRET_KEY", Some(instance.api_key));
             environment.replace("WEBHOOK_SECRET", Some(instance.webhook_secret));
             environment.replace("ELEVENLABS_WEBHOOK_SECRET", Some(instance.elevenlabs_webhook_secret));
+            let dir = self.data_dir.as_deref().unwrap_or(Path::new(DEFAULT_DATA_DIR));
+            if let Some(keys) = Secrets::of(dir)?.sealing_keys {
+                environment.assume("SEALING_KEYS", &keys);
+            }
         }
         Ok(environment)
     }

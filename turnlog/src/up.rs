@@ -8,7 +8,7 @@ mod postgres;
 mod probe;
 mod process;
 mod program;
-mod secrets;
+pub(crate) mod secrets;
 mod servers;
 mod supervisor;
 mod tools;
@@ -103,6 +103,9 @@ async fn prepare(
     environment.assume("API_SECRET_KEY", &secrets.api_key);
     environment.assume("WEBHOOK_SECRET", &secrets.webhook_secret);
     environment.assume("ELEVENLABS_WEBHOOK_SECRET", &secrets.elevenlabs_webhook_secret);
+    if let Some(keys) = &secrets.sealing_keys {
+        environment.assume("SEALING_KEYS", keys);
+    }
     if environment.get("SPOOL_DIR").is_none() {
         // A setting is text; a folder whose name is none leaves the system's directory in place.
         if let Some(folder) = dir.folder("spool")?.to_str() {

@@ -203,10 +203,12 @@ impl Job {
         let last = events.len() - usize::from(!more);
         let seal = |(place, event): (usize, &Event)| {
             let id = if place == last { id.clone() } else { EventId::random() };
-            let sealed = Envelope::seal(self.subject.clone(), id, event, &self.origin, Utc::now());
-            let mut envelope = sealed.map_err(|error| {
-                Failure::Unavailable(format!("the event cannot be written as JSON: {error}"))
-            })?;
+            let unavailable = |error: &dyn std::fmt::Display| Failure::Unavailable(error.to_string());
+            let wrapped = Envelope::wrap(self.subject.clone(), id, event, &self.origin, Utc::now());
+            let mut envelope = wrapped.map_err(|error| unavailable(&error))?;
+            if let Some((owner, key)) = &self.key {
+                envelope = envelope.seal(owner.token(), key).map_err(|error| unavailable(&error))?;
+            }
             if let (0, Some(sequence)) = (place, expected) {
                 envelope.expect_last(sequence);
             }

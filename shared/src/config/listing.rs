@@ -27,6 +27,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("NATS_USER", "none", "user name, together with NATS_PASSWORD"),
     setting("NATS_PASSWORD", "none", "password of NATS_USER"),
     setting("STREAM_REPLICAS", "1", "copies of the log: 1, 3 or 5"),
+    setting(
+        "SEALING_KEYS",
+        "none",
+        "master keys as name=base64 of 32 bytes, with commas between; the first seals, the others open. Without one \
+         content is not sealed",
+    ),
     setting("DEDUPE_WINDOW_SECONDS", "120", "how long the log's server recognises a repeated event id"),
     setting("JWT_SECRET", "", "signs and checks tokens (HS256); at least 32 bytes"),
     setting("JWT_ISSUER", "turnlog", "iss that a token must name"),

@@ -32,13 +32,11 @@ impl Log {
     ) -> Result<(), LogError> {
         let mut next = after + 1;
         loop {
-            let mut more = false;
-            self.page(subject.as_str(), next, PAGE, |entry, pending| {
+            let (entries, more) = self.page(subject.as_str(), next, PAGE).await?;
+            for entry in entries {
                 next = entry.sequence + 1;
-                more = pending > 0;
                 each(entry);
-            })
-            .await?;
+            }
             if !more {
                 return Ok(());
             }
@@ -50,9 +48,7 @@ impl Log {
     /// # Errors
     /// [`LogError::Unavailable`] when the server does not answer in time.
     pub async fn page_of(&self, filter: &str, after: u64) -> Result<Vec<Entry>, LogError> {
-        let mut entries = Vec::new();
-        self.page(filter, after + 1, PAGE, |entry, _| entries.push(entry)).await?;
-        Ok(entries)
+        Ok(self.page(filter, after + 1, PAGE).await?.0)
     }
 
     /// The entry at this sequence, if it is still there.
@@ -60,20 +56,21 @@ impl Log {
     /// # Errors
     /// [`LogError::Unavailable`] when the server does not answer in time.
     pub async fn get(&self, sequence: u64) -> Result<Option<Entry>, LogError> {
-        let mut found = None;
-        self.page(crate::subjects::ALL, sequence, 1, |entry, _| found = Some(entry)).await?;
-        Ok(found.filter(|entry| entry.sequence == sequence))
+        let (entries, _) = self.page(crate::subjects::ALL, sequence, 1).await?;
+        Ok(entries.into_iter().find(|entry| entry.sequence == sequence))
     }
 
-    async fn page(
-        &self,
-        subject: &str,
-        from: u64,
-        batch: usize,
-        each: impl FnMut(Entry, u64),
-    ) -> Result<(), LogError> {
-        let start = Start::At(from);
-        page(&self.client, STREAM, Wanted { subject, start, batch }, each).await
+    /// A page, opened where it is sealed; and whether there is more behind it.
+    async fn page(&self, subject: &str, from: u64, batch: usize) -> Result<(Vec<Entry>, bool), LogError> {
+        let (mut entries, mut more) = (Vec::new(), false);
+        let wanted = Wanted { subject, start: Start::At(from), batch };
+        page(&self.client, STREAM, wanted, |entry, pending| {
+            more = pending > 0;
+            entries.push(entry);
+        })
+        .await?;
+        self.unseal(&mut entries).await?;
+        Ok((entries, more))
     }
 }
 
@@ -151,5 +148,5 @@ pub(super) fn entry(
     headers: Option<HeaderMap>,
     body: Bytes,
 ) -> Entry {
-    Entry { sequence, stored_at, subject, headers: headers.unwrap_or_default(), body }
+    Entry::new(sequence, stored_at, subject, headers.unwrap_or_default(), body)
 }

@@ -17,6 +17,8 @@ use crate::envelope::Entry;
 
 /// Entries asked for at once; another request goes out when half of them have come.
 const PULL: usize = 2_000;
+/// Pause before keys are asked for again.
+const KEY_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes that one request may bring: with two requests under way, the most that waits in memory is twice this.
 const PULL_BYTES: usize = 16 * 1024 * 1024;
 /// How long a request waits at the server for entries.
@@ -115,8 +117,17 @@ impl Tail {
                 self.attached = None;
             }
             if !batch.is_empty() {
+                self.unseal(&mut batch).await;
                 return Ok(batch);
             }
+        }
+    }
+
+    /// They are taken from the server already, so whatever stands in the way is waited out.
+    async fn unseal(&self, batch: &mut [Entry]) {
+        while let Err(error) = self.log.unseal(batch).await {
+            tracing::warn!(%error, position = self.position, "what is sealed cannot be opened yet");
+            tokio::time::sleep(KEY_PAUSE).await;
         }
     }
 

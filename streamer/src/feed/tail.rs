@@ -221,10 +221,10 @@ mod tests {
 
     fn entry(sequence: u64, event: &Event) -> Entry {
         let sealed =
-            Envelope::seal(event.subject(), EventId::random(), event, &Origin::default(), Utc::now())
+            Envelope::wrap(event.subject(), EventId::random(), event, &Origin::default(), Utc::now())
                 .unwrap();
         let (subject, headers, body) = (sealed.subject.as_str().to_owned(), sealed.headers, sealed.body);
-        Entry { sequence, stored_at: Utc::now(), subject, headers, body }
+        Entry::new(sequence, Utc::now(), subject, headers, body)
     }
 
     #[test]

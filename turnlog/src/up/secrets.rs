@@ -27,6 +27,9 @@ pub(crate) struct Secrets {
     pub(crate) database_password: String,
     /// Password of Postgres' administrator, who only makes the owner and the database.
     pub(crate) postgres_password: String,
+    /// What seals the data keys that seal content. A folder of an older version gets one at its next start.
+    #[serde(default)]
+    pub(crate) sealing_keys: Option<String>,
 }
 
 impl Secrets {
@@ -34,15 +37,23 @@ impl Secrets {
     pub(crate) fn of(data_dir: &Path) -> Result<Self, Failure> {
         let path = data_dir.join("secrets.json");
         match std::fs::read_to_string(&path) {
-            Ok(text) => serde_json::from_str(&text).or_fail(format!("understand {}", path.display())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let secrets = Self::random();
-                let text = serde_json::to_string_pretty(&secrets).or_fail("write the secrets")?;
-                files::write_private(&path, &(text + "\n"))?;
-                Ok(secrets)
+            Ok(text) => {
+                let secrets: Self =
+                    serde_json::from_str(&text).or_fail(format!("understand {}", path.display()))?;
+                if secrets.sealing_keys.is_some() {
+                    return Ok(secrets);
+                }
+                Self { sealing_keys: Some(sealing_key()), ..secrets }.write(&path)
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::random().write(&path),
             Err(error) => Err(error).or_fail(format!("read {}", path.display())),
         }
+    }
+
+    fn write(self, path: &Path) -> Result<Self, Failure> {
+        let text = serde_json::to_string_pretty(&self).or_fail("write the secrets")?;
+        files::write_private(path, &(text + "\n"))?;
+        Ok(self)
     }
 
     fn random() -> Self {
@@ -54,8 +65,13 @@ impl Secrets {
             nats_password: hex(),
             database_password: hex(),
             postgres_password: hex(),
+            sealing_keys: Some(sealing_key()),
         }
     }
+}
+
+fn sealing_key() -> String {
+    format!("first={}", STANDARD.encode(rand::random::<[u8; 32]>()))
 }
 
 /// 256 random bits as 64 characters that need no quoting anywhere.

@@ -1,0 +1,144 @@
+//! The keys that a process has in use.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use moka::future::Cache;
+
+use super::{DataKey, Kept, KeyError, KeyStore, MasterKeys};
+use crate::envelope::Entry;
+use crate::log::{Log, LogError};
+use crate::subjects;
+
+/// Keys in memory: some hundred bytes each.
+const MOST_KEYS: u64 = 100_000;
+/// How long a key is kept that nobody uses.
+const IDLE: Duration = Duration::from_secs(30 * 60);
+/// Keys that are asked for at once.
+const PARALLEL: usize = 32;
+
+/// Keys, as they were found: none where it was destroyed.
+type Slot = Option<Arc<DataKey>>;
+
+/// Clones share it.
+#[derive(Debug, Clone)]
+pub struct Keyring(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: KeyStore,
+    /// Absent where nothing is sealed; then nothing sealed can be read either.
+    masters: Option<Arc<MasterKeys>>,
+    cache: Cache<String, Slot>,
+}
+
+/// How content is to be sealed.
+#[derive(Debug, Clone)]
+pub enum Sealing {
+    /// Not at all: there is no master key.
+    Off,
+    /// With this key.
+    With(Arc<DataKey>),
+    /// Its owner was erased: nothing further is to be said of them.
+    Destroyed,
+}
+
+/// The keys of some entries: of all whose owners are named there.
+#[derive(Debug, Default)]
+pub struct Keys(HashMap<Box<str>, Slot>);
+
+impl Keys {
+    /// The key of this owner; `None` where it was destroyed.
+    pub(crate) fn get(&self, owner: &str) -> Option<&DataKey> {
+        self.0.get(owner)?.as_deref()
+    }
+}
+
+impl Keyring {
+    /// Over a store; `masters` as `SEALING_KEYS` has them.
+    pub fn new(store: KeyStore, masters: Option<Arc<MasterKeys>>) -> Self {
+        let cache = Cache::builder().max_capacity(MOST_KEYS).time_to_idle(IDLE).build();
+        Self(Arc::new(Inner { store, masters, cache }))
+    }
+
+    /// Where the keys lie.
+    pub fn store(&self) -> &KeyStore {
+        &self.0.store
+    }
+
+    /// How an owner's content is to be sealed; their key is made if there is none yet.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub async fn to_seal(&self, owner: &str) -> Result<Sealing, Arc<KeyError>> {
+        let Some(masters) = &self.0.masters else { return Ok(Sealing::Off) };
+        let make = async {
+            let key = self.0.store.get_or_make(owner, masters).await?;
+            Ok::<_, KeyError>(key.map(|key| Arc::new(key.key())))
+        };
+        let slot = self.0.cache.try_get_with_by_ref(owner, make).await?;
+        Ok(slot.map_or(Sealing::Destroyed, Sealing::With))
+    }
+
+    /// The keys that these entries were sealed with.
+    ///
+    /// # Errors
+    /// [`KeyError`], of the first that cannot be had.
+    pub async fn of(&self, entries: &[Entry]) -> Result<Keys, Arc<KeyError>> {
+        let owners: BTreeSet<&str> = entries.iter().filter_map(Entry::key_id).collect();
+        let (mut keys, mut missing) = (Keys::default(), Vec::new());
+        for owner in owners {
+            match self.0.cache.get(owner).await {
+                Some(slot) => _ = keys.0.insert(owner.into(), slot),
+                None => missing.push(owner.to_owned()),
+            }
+        }
+        let asked = missing.into_iter().map(|owner| {
+            let keyring = self.clone();
+            async move { keyring.to_open(&owner).await.map(|slot| (owner.into_boxed_str(), slot)) }
+        });
+        let mut found = stream::iter(asked).buffer_unordered(PARALLEL);
+        while let Some((owner, slot)) = found.try_next().await? {
+            keys.0.insert(owner, slot);
+        }
+        Ok(keys)
+    }
+
+    async fn to_open(&self, owner: &str) -> Result<Slot, Arc<KeyError>> {
+        let find = async {
+            match self.0.store.get(owner).await?.ok_or(KeyError::Missing)? {
+                Kept::Destroyed { .. } => Ok(None),
+                Kept::Key(wrapped) => {
+                    let masters = self.0.masters.as_ref().ok_or(KeyError::NoMasters)?;
+                    Ok(Some(Arc::new(masters.unwrap(owner, &wrapped)?.key())))
+                }
+            }
+        };
+        self.0.cache.try_get_with_by_ref(owner, find).await
+    }
+
+    /// Forgets keys that are destroyed or wrapped anew anywhere, for ever: an instance must not go on with one that it had.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub async fn follow(&self, log: &Log) -> Result<(), LogError> {
+        let changes = log.client().subscribe(subjects::KEYS).await.map_err(LogError::unavailable)?;
+        let mut changes = changes.fuse();
+        let mut reconnects = log.reconnects();
+        loop {
+            tokio::select! {
+                change = changes.next() => {
+                    let change = change.ok_or_else(|| LogError::unavailable("keys are told of no more"))?;
+                    self.0.cache.invalidate(subjects::token_of(&change.subject)).await;
+                }
+                again = reconnects.changed() => {
+                    again.map_err(LogError::unavailable)?;
+                    // Something may have happened meanwhile.
+                    self.0.cache.invalidate_all();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Where data keys lie: a stream of their own, apart from what they seal, one subject for each owner. What stands there is
+//! the wrapped key, or, for good, that it was destroyed.
+
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{DeleteMessageErrorKind, LastRawMessageErrorKind};
+use async_nats::jetstream::{self, stream};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{KeyBytes, MasterKeys, NotUnwrapped, SealError, Wrapped};
+use crate::log::LogError;
+use crate::subjects;
+
+/// The stream's name.
+const STREAM: &str = "KEYS";
+/// The server's code for a message that is not there.
+const NO_MESSAGE: u64 = 10_057;
+
+/// The stream, over the connection of the log. Clones share it.
+#[derive(Debug, Clone)]
+pub struct KeyStore {
+    context: jetstream::Context,
+    stream: stream::Stream,
+}
+
+/// What is kept of an owner's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Kept {
+    /// The key.
+    Key(Wrapped),
+    /// It was destroyed: nothing that it sealed can be read, ever.
+    Destroyed {
+        /// When.
+        destroyed_at: DateTime<Utc>,
+    },
+}
+
+/// Why a key cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The server does not answer or refuses for now.
+    #[error("the keys cannot be read or stored just now: {0}")]
+    Unavailable(String),
+    /// What is stored is no key of this version's.
+    #[error("a stored key cannot be read: a newer version may have written it")]
+    Unreadable,
+    /// The master key is missing or another.
+    #[error("a key cannot be unwrapped: {0}")]
+    NotUnwrapped(#[from] NotUnwrapped),
+    /// Something was sealed with a key that is not there.
+    #[error("something was sealed with a key that is not stored: was the stream KEYS lost?")]
+    Missing,
+    /// Sealed content, and no master key.
+    #[error("the log holds sealed content, and SEALING_KEYS is not set")]
+    NoMasters,
+    /// No random bytes.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+impl KeyError {
+    fn unavailable(error: impl std::fmt::Display) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// A key as it was found, and where it stands.
+#[derive(Debug)]
+struct Found {
+    kept: Kept,
+    sequence: u64,
+}
+
+impl KeyStore {
+    /// Makes the stream if it is not there.
+    ///
+    /// # Errors
+    /// [`LogError::Stream`] when it cannot be made.
+    pub async fn open(context: &jetstream::Context, replicas: usize) -> Result<Self, LogError> {
+        let wanted = stream::Config {
+            name: STREAM.into(),
+            description: Some("turnlog: data keys, wrapped; back it up apart from EVENTS".into()),
+            subjects: vec![subjects::KEYS.into()],
+            storage: stream::StorageType::File,
+            num_replicas: replicas,
+            ..stream::Config::default()
+        };
+        let context = context.clone();
+        let made = context.create_or_update_stream(wanted).await;
+        made.map_err(|error| LogError::Stream(format!("of keys: {error}")))?;
+        let stream = context.get_stream(STREAM).await;
+        let stream = stream.map_err(|error| LogError::Stream(format!("of keys: {error}")))?;
+        Ok(Self { context, stream })
+    }
+
+    /// What is kept of an owner's key; `None` where there never was one.
+    ///
+    /// # Errors
+    /// [`KeyError::Unavailable`], [`KeyError::Unreadable`].
+    pub async fn get(&self, owner: &str) -> Result<Option<Kept>, KeyError> {
+        Ok(self.find(owner).await?.map(|found| found.kept))
+    }
+
+    /// The key of an owner, made if there is none; `None` where it was destroyed.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub async fn get_or_make(&self, owner: &str, masters: &MasterKeys) -> Result<Option<KeyBytes>, KeyError> {
+        loop {
+            match self.get(owner).await? {
+                Some(Kept::Key(wrapped)) => return Ok(Some(masters.unwrap(owner, &wrapped)?)),
+                Some(Kept::Destroyed { .. }) => return Ok(None),
+                None => {}
+            }
+            let key = KeyBytes::random()?;
+            let kept = Kept::Key(masters.wrap(owner, &key)?);
+            // Another instance may be faster: then its key is the one.
+            if self.put(owner, &kept, 0).await? {
+                return Ok(Some(key));
+            }
+        }
+    }
+
+    /// Wraps an owner's key by the current master key, if another one wraps it; answers whether it did.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub async fn rewrap(&self, owner: &str, masters: &MasterKeys) -> Result<bool, KeyError> {
+        let Some(Found { kept: Kept::Key(wrapped), sequence }) = self.find(owner).await? else {
+            return Ok(false);
+        };
+        if wrapped.master == masters.current() {
+            return Ok(false);
+        }
+        let kept = Kept::Key(masters.wrap(owner, &masters.unwrap(owner, &wrapped)?)?);
+        let stored = self.put(owner, &kept, sequence).await?;
+        if stored {
+            self.overwrite(sequence).await?;
+        }
+        Ok(stored)
+    }
+
+    /// Destroys an owner's key, and keeps that it was; its bytes on disk are overwritten. Done again, it finishes what was
+    /// cut off.
+    ///
+    /// # Errors
+    /// [`KeyError::Unavailable`] while the key may still be there.
+    pub async fn destroy(&self, owner: &str, at: DateTime<Utc>) -> Result<(), KeyError> {
+        loop {
+            let found = self.find(owner).await?;
+            let last = found.as_ref().map_or(0, |found| found.sequence);
+            let gone = matches!(found, Some(Found { kept: Kept::Destroyed { .. }, .. }));
+            if gone || self.put(owner, &Kept::Destroyed { destroyed_at: at }, last).await? {
+                break;
+            }
+        }
+        self.overwrite_all(owner).await
+    }
+
+    /// Overwrites everything of an owner but the newest.
+    async fn overwrite_all(&self, owner: &str) -> Result<(), KeyError> {
+        let subject = subjects::key_of(owner);
+        let newest = self.find(owner).await?.map_or(0, |found| found.sequence);
+        loop {
+            let oldest = self.stream.get_first_raw_message_by_subject(&subject, 1).await;
+            let oldest = oldest.map_err(KeyError::unavailable)?.sequence;
+            if oldest >= newest {
+                return Ok(());
+            }
+            self.overwrite(oldest).await?;
+        }
+    }
+
+    async fn overwrite(&self, sequence: u64) -> Result<(), KeyError> {
+        match self.stream.delete_message(sequence).await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.kind() {
+                DeleteMessageErrorKind::JetStream(why) if why.error_code().0 == NO_MESSAGE => Ok(()),
+                DeleteMessageErrorKind::JetStream(_)
+                | DeleteMessageErrorKind::Request
+                | DeleteMessageErrorKind::TimedOut => Err(KeyError::unavailable(error)),
+            },
+        }
+    }
+
+    /// Asks the leader: a replica might not have yet what was just stored.
+    async fn find(&self, owner: &str) -> Result<Option<Found>, KeyError> {
+        let message = match self.stream.get_last_raw_message_by_subject(&subjects::key_of(owner)).await {
+            Ok(message) => message,
+            Err(error) => match error.kind() {
+                LastRawMessageErrorKind::NoMessageFound => return Ok(None),
+                LastRawMessageErrorKind::InvalidSubject
+                | LastRawMessageErrorKind::JetStream(_)
+                | LastRawMessageErrorKind::Other => return Err(KeyError::unavailable(error)),
+            },
+        };
+        let kept = serde_json::from_slice(&message.payload).map_err(|_| KeyError::Unreadable)?;
+        Ok(Some(Found { kept, sequence: message.sequence }))
+    }
+
+    /// Stores it if `last` is still the newest; `false` where somebody was faster.
+    async fn put(&self, owner: &str, kept: &Kept, last: u64) -> Result<bool, KeyError> {
+        let body = serde_json::to_vec(kept).map_err(KeyError::unavailable)?;
+        let message = PublishMessage::build().payload(body.into()).expected_last_subject_sequence(last);
+        let sent = self.context.send_publish(subjects::key_of(owner), message).await;
+        match sent.map_err(KeyError::unavailable)?.await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(false),
+            Err(error) => Err(KeyError::unavailable(error)),
+        }
+    }
+}
