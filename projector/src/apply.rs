@@ -6,7 +6,7 @@ use std::hash::Hash;
 
 use sqlx::PgConnection;
 
-use crate::rows::{Changes, ConversationRow, MessageRow, ParkedRow, ParticipantRow};
+use crate::rows::{Changes, ClaimRow, ConversationRow, MessageRow, ParkedRow, ParticipantRow};
 
 mod calls;
 mod reports;
@@ -39,6 +39,7 @@ pub(crate) async fn rows(connection: &mut PgConnection, changes: &Changes<'_>) -
     sessions::rows(connection, changes).await?;
     sessions::standing(connection, changes).await?;
     for claim in &changes.claims {
+        reports::claim_messages(connection, claim).await?;
         reports::claim(connection, claim).await?;
     }
     if !changes.sources.is_empty() {
@@ -49,6 +50,17 @@ pub(crate) async fn rows(connection: &mut PgConnection, changes: &Changes<'_>) -
     }
     if !changes.parked.is_empty() {
         parked(connection, &changes.parked).await?;
+    }
+    Ok(())
+}
+
+/// Gives conversations to their participants, with everything that was told of them but their messages.
+pub(crate) async fn claims_but_messages(
+    connection: &mut PgConnection,
+    claims: &[ClaimRow<'_>],
+) -> Result<(), sqlx::Error> {
+    for claim in claims {
+        reports::claim(connection, claim).await?;
     }
     Ok(())
 }
@@ -134,7 +146,8 @@ async fn corrections(connection: &mut PgConnection, rows: &[MessageRow<'_>]) -> 
     Ok(())
 }
 
-async fn conversations(
+/// What messages mean for their conversations; rows of one conversation may come in any order.
+pub(crate) async fn conversations(
     connection: &mut PgConnection,
     rows: &[ConversationRow<'_>],
 ) -> Result<(), sqlx::Error> {

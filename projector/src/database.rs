@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shared::config::DatabaseSettings;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 
 /// Which version of the read tables this program writes. Statements name tables without a schema, so that a
 /// rebuild can send the same statements to other tables.
@@ -51,6 +51,14 @@ impl DatabaseError {
     }
 }
 
+impl DatabaseError {
+    /// Whether a lock was waited for in vain.
+    pub(crate) fn is_lock(&self) -> bool {
+        let Self::Statement(error) = self else { return false };
+        matches!(sqlstate(error).as_deref(), Some("55P03" | "40P01"))
+    }
+}
+
 impl From<sqlx::Error> for DatabaseError {
     fn from(error: sqlx::Error) -> Self {
         match sqlstate(&error).as_deref() {
@@ -82,6 +90,18 @@ impl Database {
         tokio::time::timeout(CONNECT_TIMEOUT, self.options.connect()).await.unwrap_or_else(|late| {
             Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, late)))
         })
+    }
+
+    /// A connection for work that takes as long as it takes, whose statements name the tables of these schemas.
+    pub(crate) async fn connect_at_length(&self, schemas: &str) -> Result<PgConnection, sqlx::Error> {
+        let mut connection = self.connect().await?;
+        // Who was killed is noticed also within a statement, so that what it held is free again.
+        let settings = format!(
+            "SET search_path = {schemas}; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;
+             SET client_connection_check_interval = '1s'; SET maintenance_work_mem = '128MB'"
+        );
+        sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut connection).await?;
+        Ok(connection)
     }
 
     /// A pool of one, for the probe of its health. It connects when it is first asked.

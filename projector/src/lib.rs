@@ -3,16 +3,21 @@
 mod apply;
 mod database;
 mod fold;
+mod generation;
 mod index;
 mod intake;
 mod lead;
 pub mod migrate;
 pub mod parked;
+pub mod rebuild;
 mod rows;
 mod run;
 mod status;
+pub mod verify;
 
-use shared::config::{DatabaseSettings, NatsSettings};
+use std::time::Duration;
+
+use shared::config::{DatabaseSettings, Env, NatsSettings};
 use shared::health::Health;
 use shared::http::{Lifecycle, Service};
 use shared::log::Log;
@@ -30,6 +35,34 @@ pub struct ProjectorSettings {
     pub nats: NatsSettings,
     /// The read tables; their migrations must have run.
     pub database: DatabaseSettings,
+    /// How often a conversation is compared with the log; never if `None`.
+    pub verify_sample: Option<Duration>,
+}
+
+/// How often a conversation is compared with the log, unless it is said otherwise.
+const SAMPLE_EVERY: Duration = Duration::from_secs(20);
+
+impl ProjectorSettings {
+    /// Reads them.
+    pub fn from_env(env: &mut Env<'_>) -> Self {
+        Self {
+            nats: NatsSettings::from_env(env),
+            database: DatabaseSettings::from_env(env),
+            verify_sample: sample(env),
+        }
+    }
+}
+
+fn sample(env: &mut Env<'_>) -> Option<Duration> {
+    let Some(text) = env.text("VERIFY_SAMPLE_SECONDS") else { return Some(SAMPLE_EVERY) };
+    if text == "off" {
+        return None;
+    }
+    let seconds = text.parse().ok().filter(|seconds| (1..=24 * 3600).contains(seconds));
+    if seconds.is_none() {
+        env.reject("VERIFY_SAMPLE_SECONDS", "must be off, or a whole number of seconds from 1 to 86400");
+    }
+    seconds.map(Duration::from_secs)
 }
 
 /// Connects and makes the loop that keeps the read tables up with the log.
@@ -55,7 +88,8 @@ pub async fn start(
         Box::pin(async move { sqlx::query("SELECT 1").execute(&pool).await.is_ok() })
     });
     let keyed = log.clone();
-    let projector = run::Projector::new(log, objects, database, health.follow("projector"));
+    let projector =
+        run::Projector::new(log, objects, database, health.follow("projector"), settings.verify_sample);
     let work = Box::pin(async move {
         tokio::select! {
             ended = projector.run(lifecycle.drained) => ended.map_err(Into::into),

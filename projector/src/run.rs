@@ -14,9 +14,10 @@ use crate::database::{Database, DatabaseError, Nature, nature, plain};
 use crate::index::{Indexer, Reached};
 use crate::intake::Intake;
 use crate::lead::Leader;
+use crate::verify::Sampler;
 
 /// The advisory lock of whoever leads: "turnlog" in ASCII, and the version of the tables.
-const LEADER_LOCK: i64 = 0x7475_726e_6c6f_6701;
+pub(crate) const LEADER_LOCK: i64 = 0x7475_726e_6c6f_6701;
 /// How often one that stands by looks whether it may lead.
 const STANDBY_EVERY: Duration = Duration::from_millis(500);
 /// First pause after a failure that passes; it doubles up to the longest.
@@ -94,11 +95,19 @@ pub(crate) struct Projector {
     objects: Objects,
     database: Database,
     progress: Progress,
+    /// How often a conversation is compared with the log, if it is.
+    sample: Option<Duration>,
 }
 
 impl Projector {
-    pub(crate) fn new(log: Log, objects: Objects, database: Database, progress: Progress) -> Self {
-        Self { log, objects, database, progress }
+    pub(crate) fn new(
+        log: Log,
+        objects: Objects,
+        database: Database,
+        progress: Progress,
+        sample: Option<Duration>,
+    ) -> Self {
+        Self { log, objects, database, progress, sample }
     }
 
     /// Leads when it may and stands by when not, until `stop`.
@@ -160,9 +169,12 @@ impl Projector {
         let (reached, tables) = watch::channel(Reached { position, behind: false });
         let indexer = Indexer::new(connect(&self.database).await?, self.log.epoch()).await?;
         let leader = Leader::new(connection, self.log.epoch(), position, &self.progress, reached);
+        let sampler = Sampler::new(&self.database, &self.log, &self.objects, self.sample);
         tokio::select! {
             ended = leader.lead(intake, stop) => ended,
             ended = indexer.follow(tables) => ended,
+            // On the heap: it is large, and idle nearly always.
+            never = Box::pin(sampler.follow()) => Ok(never),
         }
     }
 

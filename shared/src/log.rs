@@ -49,7 +49,7 @@ pub enum LogError {
     /// The stream is another one than the one that was followed so far.
     #[error(
         "the log is not the one that was read before (epoch or last sequence went back): \
-         it was made anew or restored; the read tables have to be rebuilt"
+         it was made anew or restored; the read tables have to be rebuilt: turnlog rebuild --another-log"
     )]
     Replaced,
 }

@@ -27,6 +27,7 @@ mod media;
 mod objects;
 mod openapi;
 mod proxies;
+mod rebuild;
 mod reconcile;
 mod retries;
 mod rls;

@@ -125,7 +125,7 @@ fn seen(conversation: &str, by: Viewer) -> Event {
 }
 
 /// The same without a participant, as calls are.
-fn of_nobody(mut event: Event) -> Event {
+pub(crate) fn of_nobody(mut event: Event) -> Event {
     if let Event::MessageRecorded(message) = &mut event {
         message.participant_id = None;
     } else if let Event::ConversationReported(report) = &mut event {
@@ -137,7 +137,7 @@ fn of_nobody(mut event: Event) -> Event {
 }
 
 /// A system whose tables all hold something, most of them something of everybody.
-async fn filled() -> System {
+pub(crate) async fn filled() -> System {
     let system = System::start().await;
     let log = Log::open(&system.parts.nats, "test").await.unwrap();
     let people = PEOPLE.iter().flat_map(|person| of_person(person));
@@ -233,7 +233,7 @@ async fn relations(owner: &mut PgConnection) -> Vec<Relation> {
 }
 
 /// What the catalogue says that should not be so.
-async fn faults(owner: &mut PgConnection) -> Vec<String> {
+pub(crate) async fn faults(owner: &mut PgConnection) -> Vec<String> {
     let mut faults: Vec<_> = relations(owner).await.iter().filter_map(Relation::fault).collect();
     let functions: Vec<(String, String)> = sqlx::query_as(
         "SELECT p.proname::text, pg_get_function_result(p.oid) FROM pg_proc p
@@ -271,7 +271,7 @@ async fn login(system: &System) -> String {
 }
 
 /// Such a login's session, in the role of the readers.
-async fn reader(system: &System) -> PgConnection {
+pub(crate) async fn reader(system: &System) -> PgConnection {
     let mut reader = PgConnection::connect(&login(system).await).await.unwrap();
     reader.execute("SET ROLE turnlog_reader").await.unwrap();
     reader
@@ -302,7 +302,7 @@ async fn empty(owner: &mut PgConnection) -> Vec<String> {
 }
 
 /// What readers see of others, or do not see of their own.
-async fn leaks(owner: &mut PgConnection, reader: &mut PgConnection) -> Vec<String> {
+pub(crate) async fn leaks(owner: &mut PgConnection, reader: &mut PgConnection) -> Vec<String> {
     let mut leaks = Vec::new();
     let personal = |relation: &Relation| relation.readable && !relation.is_impersonal();
     for relation in relations(owner).await.into_iter().filter(personal) {

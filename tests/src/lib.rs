@@ -29,7 +29,7 @@ pub use browser::Browser;
 pub use client::{Client, Reply, encode};
 pub use nats::{Nats, account};
 pub use nginx::Nginx;
-pub use postgres::{Postgres, database};
+pub use postgres::{Postgres, database, schema_of};
 pub use program::{Program, client_file, faketime, node};
 pub use python::{python, run_python};
 pub use raw::Raw;

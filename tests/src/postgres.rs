@@ -110,6 +110,15 @@ pub async fn database() -> String {
     sibling(&url, &name)
 }
 
+/// How the schemas of a database look, as Postgres' own tool says it.
+pub fn schema_of(url: &str) -> String {
+    let output = Command::new(tool("pg_dump")).args(["--schema-only", "--dbname", url]).output().unwrap();
+    assert!(output.status.success(), "pg_dump: {}", String::from_utf8_lossy(&output.stderr));
+    // A word against meddling, other in each dump.
+    let restricts = |line: &&str| !line.starts_with('\\');
+    String::from_utf8(output.stdout).unwrap().lines().filter(restricts).collect::<Vec<_>>().join("\n")
+}
+
 /// The address of another database on the same server.
 fn sibling(url: &str, database: &str) -> String {
     format!("{}/{database}", url.rsplit_once('/').unwrap().0)

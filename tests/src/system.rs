@@ -65,6 +65,8 @@ pub struct Parts {
     pub interpreters: Interpreters,
     /// Sessions a minute of one participant.
     pub sessions_per_participant: u32,
+    /// How often a conversation is compared with the log; never unless a test sets it.
+    pub verify_sample: Option<Duration>,
     pub ingest: bool,
     pub projector: bool,
     pub streamer: bool,
@@ -97,6 +99,7 @@ impl Parts {
             reconcile: ReconcileSettings { every: None, ..ReconcileSettings::default() },
             interpreters: interpreters(),
             sessions_per_participant: 100_000,
+            verify_sample: None,
             ingest: true,
             projector: true,
             streamer: true,
@@ -174,7 +177,8 @@ impl Parts {
             services.push(starting.await?);
         }
         if self.projector {
-            let settings = ProjectorSettings { nats: self.nats.clone(), database: self.database() };
+            let (nats, database, verify_sample) = (self.nats.clone(), self.database(), self.verify_sample);
+            let settings = ProjectorSettings { nats, database, verify_sample };
             services.push(projector::start(settings, health, lifecycle.clone()).await?);
         }
         if self.streamer {

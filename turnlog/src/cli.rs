@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{audit, demo, health, migrate, parked, reconcile, serve, status, tail, token};
+use crate::commands::{
+    audit, demo, health, migrate, parked, rebuild, reconcile, serve, status, tail, token, verify,
+};
 use crate::failure::Failure;
 use crate::up;
 
@@ -35,6 +37,10 @@ enum Command {
     Audit(audit::AuditArgs),
     /// Lists, shows, retries and drops events that could not be folded
     Parked(parked::ParkedArgs),
+    /// Folds the whole log into fresh read tables beside those that are read, and puts them in their place
+    Rebuild(rebuild::RebuildArgs),
+    /// Folds the whole log again and compares with the read tables, row for row
+    Verify(verify::VerifyArgs),
     /// Fetches conversations from ElevenLabs that the log does not have
     Reconcile(reconcile::ReconcileArgs),
     /// Sends a conversation to a running turnlog up and shows its way to log, table and feed
@@ -55,6 +61,8 @@ impl Cli {
             Command::Tail(args) => Box::pin(tail::run(args)).await,
             Command::Audit(args) => Box::pin(audit::run(args)).await,
             Command::Parked(args) => Box::pin(parked::run(args)).await,
+            Command::Rebuild(args) => Box::pin(rebuild::run(args)).await,
+            Command::Verify(args) => Box::pin(verify::run(args)).await,
             Command::Reconcile(args) => Box::pin(reconcile::run(args)).await,
             Command::Demo(args) => Box::pin(demo::run(args)).await,
             Command::Health(args) => Box::pin(health::run(args)).await,

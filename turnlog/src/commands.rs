@@ -5,11 +5,13 @@ pub(crate) mod demo;
 pub(crate) mod health;
 pub(crate) mod migrate;
 pub(crate) mod parked;
+pub(crate) mod rebuild;
 pub(crate) mod reconcile;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod tail;
 pub(crate) mod token;
+pub(crate) mod verify;
 
 use std::time::Duration;
 

@@ -162,13 +162,26 @@ pub(super) async fn recordings(
     Ok(())
 }
 
+/// Gives what was said in a conversation before to its participant.
+pub(super) async fn claim_messages(
+    connection: &mut PgConnection,
+    row: &ClaimRow<'_>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE messages SET participant_id = $2 WHERE conversation = $1 AND participant_id IS NULL",
+        row.conversation,
+        row.participant_id
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Gives a conversation, and everything that was told of it before, to its participant.
 pub(super) async fn claim(connection: &mut PgConnection, row: &ClaimRow<'_>) -> Result<(), sqlx::Error> {
     let ClaimRow { sequence, conversation, participant_id } = row;
     sqlx::query!(
-        "WITH of_messages AS (
-             UPDATE messages SET participant_id = $2 WHERE conversation = $1 AND participant_id IS NULL),
-         of_turns AS (
+        "WITH of_turns AS (
              UPDATE turns SET participant_id = $2 WHERE conversation = $1 AND participant_id IS NULL),
          of_reports AS (
              UPDATE reports SET participant_id = $2 WHERE conversation = $1 AND participant_id IS NULL),

@@ -22,6 +22,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("MAX_BODY_BYTES", "4194304", "bytes of one request body"),
     setting("MAX_CONTENT_BYTES", "65536", "bytes of one message's content"),
     setting("DATABASE_URL", "", "postgres://user:password@host:port/database of the read tables"),
+    setting(
+        "VERIFY_SAMPLE_SECONDS",
+        "20",
+        "seconds between conversations whose read tables the projector compares with the log; or off",
+    ),
     setting("NATS_URL", "", "nats://host:port of the log; several of one cluster with commas between"),
     setting("NATS_CREDS", "none", "path of a credentials file"),
     setting("NATS_USER", "none", "user name, together with NATS_PASSWORD"),

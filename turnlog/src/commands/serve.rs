@@ -2,7 +2,7 @@
 
 use ingest::{IngestSettings, LoginMode};
 use projector::ProjectorSettings;
-use shared::config::{DatabaseSettings, Env, HttpSettings, NatsSettings, TelemetrySettings};
+use shared::config::{Env, HttpSettings, NatsSettings, TelemetrySettings};
 use shared::health::Health;
 use shared::http::{Lifecycle, Service};
 use shared::log::Log;
@@ -94,10 +94,7 @@ impl RoleSettings {
         let login = LoginMode::Enrolled;
         let ingest =
             role.takes(Role::Ingest).then(|| IngestSettings::from_env(env, http.max_body_bytes, login));
-        let projector = role.takes(Role::Projector).then(|| ProjectorSettings {
-            nats: NatsSettings::from_env(env),
-            database: DatabaseSettings::from_env(env),
-        });
+        let projector = role.takes(Role::Projector).then(|| ProjectorSettings::from_env(env));
         let streamer = role.takes(Role::Streamer).then(|| StreamerSettings::from_env(env));
         Self { http, nats: NatsSettings::from_env(env), ingest, projector, streamer }
     }
