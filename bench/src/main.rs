@@ -60,6 +60,10 @@ async fn measure(scenario: Scenario, options: Options) -> Result<()> {
         let section = scenario::project::measure(&place, &options).await?;
         store.update(|report| report.project = Some(section))?;
     }
+    if wanted(Scenario::Rebuild) {
+        let section = scenario::rebuild::measure(&place, &options).await?;
+        store.update(|report| report.rebuild = Some(section))?;
+    }
     if wanted(Scenario::Feed) {
         let section = scenario::feed::measure(&place, &options).await?;
         store.update(|report| report.feed = Some(section))?;

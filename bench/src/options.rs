@@ -32,6 +32,8 @@ pub enum Scenario {
     Peers,
     /// Messages/s projected from a filled log into empty tables.
     Project,
+    /// Events/s of rebuild and verify, and what reads and writes take meanwhile.
+    Rebuild,
     /// Latency from POST to live feed.
     Feed,
     /// Many live feeds, on turnlog and on its peers: memory, latency, the most delivered, reconnects, stopped readers.

@@ -21,6 +21,9 @@ pub struct Report {
     pub peers: Option<Section<LoadRow>>,
     /// Messages/s projected.
     pub project: Option<Section<ProjectRow>>,
+    /// Events/s rebuilt and verified.
+    #[serde(default)]
+    pub rebuild: Option<Section<RebuildRow>>,
     /// Post-to-feed latency.
     pub feed: Option<Section<FeedRow>>,
     /// Pages of a list of conversations.
@@ -128,6 +131,38 @@ pub struct ProjectRun {
     pub fill_seconds: f64,
     /// Percent of one core that each part used.
     pub cpu_percent: BTreeMap<String, f64>,
+}
+
+/// Repeated runs of one command over one log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RebuildRow {
+    /// The command.
+    pub command: String,
+    /// Messages in the log when it was filled.
+    pub messages: u64,
+    /// Conversations they belong to.
+    pub conversations: u64,
+    /// Every run.
+    pub runs: Vec<RebuildRun>,
+}
+
+/// One run of it, beside a system that is read and written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RebuildRun {
+    /// From its start to its end.
+    pub seconds: f64,
+    /// Events divided by that.
+    pub per_second: f64,
+    /// What its process held at most.
+    pub peak_mb: f64,
+    /// A snapshot of a conversation before it ran.
+    pub idle_read: Latency,
+    /// The same while it ran.
+    pub read: Latency,
+    /// From a message's POST until a read finds it in the tables, before it ran.
+    pub idle_write: Latency,
+    /// The same while it ran.
+    pub write: Latency,
 }
 
 /// Repeated open loops of one setting.

@@ -6,6 +6,7 @@ pub mod ingest;
 pub mod list;
 pub mod peers;
 pub mod project;
+pub mod rebuild;
 pub mod search;
 pub mod sessions;
 pub mod webhooks;

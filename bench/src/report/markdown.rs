@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{
-    FeedRow, FeedRun, Latency, ListRow, LoadRow, LoadRun, MemoryRow, ProjectRow, Report, SearchRow, Section,
-    median,
+    FeedRow, FeedRun, Latency, ListRow, LoadRow, LoadRun, MemoryRow, ProjectRow, RebuildRow, RebuildRun,
+    Report, SearchRow, Section, median,
 };
 
 /// One of the latencies of a run.
@@ -23,6 +23,7 @@ pub fn render(report: &Report) -> String {
     section(&mut text, "Acknowledged messages/s", report.ingest.as_ref(), load_table);
     section(&mut text, "The seeds' own design", report.peers.as_ref(), load_table);
     section(&mut text, "Messages/s projected", report.project.as_ref(), project_table);
+    section(&mut text, "Events/s rebuilt and verified", report.rebuild.as_ref(), rebuild_table);
     section(&mut text, "Post to feed", report.feed.as_ref(), feed_table);
     section(&mut text, "Pages of a list", report.list.as_ref(), list_table);
     section(&mut text, "Searches", report.search.as_ref(), search_table);
@@ -75,6 +76,30 @@ fn project_table(rows: &[ProjectRow]) -> String {
             spread(row.runs.iter().map(|run| run.per_second)),
             thousands(rows_found as f64),
             cpu(row.runs.iter().map(|run| &run.cpu_percent)),
+        );
+    }
+    text
+}
+
+fn rebuild_table(rows: &[RebuildRow]) -> String {
+    let mut text = String::from(
+        "| command | messages | events/s | peak MB | read p99 ms | idle | post to table p99 ms | idle |\n",
+    );
+    text += "|---|---:|---:|---:|---:|---:|---:|---:|\n";
+    for row in rows {
+        let of = |value: fn(&RebuildRun) -> f64| spread(row.runs.iter().map(value));
+        let p99 = |value: fn(&RebuildRun) -> Latency| quantile(row.runs.iter().map(value), |l| l.p99_ms);
+        let _infallible = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            row.command,
+            thousands(row.messages as f64),
+            of(|run| run.per_second),
+            of(|run| run.peak_mb),
+            p99(|run| run.read),
+            p99(|run| run.idle_read),
+            p99(|run| run.write),
+            p99(|run| run.idle_write),
         );
     }
     text

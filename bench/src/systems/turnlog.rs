@@ -155,6 +155,11 @@ pub fn token(tokens: &Tokens, research_id: &str) -> Result<String> {
     tokens.issue(&Who::Participant(id), TOKEN_TTL, Utc::now()).map_err(|error| refused(&error))
 }
 
+/// A command of an operator's, for its arguments to be added.
+pub fn operator(place: &Place, stores: &Stores, dir: &TempDir) -> Command {
+    command(place, stores, dir)
+}
+
 /// The program with the settings of every role; in an empty directory, so that no `.env` is found.
 fn command(place: &Place, stores: &Stores, dir: &TempDir) -> Command {
     let mut command = Command::new(&place.turnlog);
