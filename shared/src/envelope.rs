@@ -212,6 +212,13 @@ impl Entry {
         crate::subjects::token_of(&self.subject)
     }
 
+    /// The data as the JSON text that was written; `None` where it is none. What was read as an event `is_known` to be
+    /// JSON and is not looked at again.
+    pub fn json(&self, is_known: bool) -> Option<&str> {
+        let text = std::str::from_utf8(&self.body).ok()?;
+        (is_known || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()).then_some(text)
+    }
+
     /// Reads the event, whatever version it was written in.
     ///
     /// # Errors

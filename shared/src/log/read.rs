@@ -72,6 +72,21 @@ impl Log {
         self.unseal(&mut entries).await?;
         Ok((entries, more))
     }
+
+    /// The sequence of the last entry that was stored at this time or before; 0 where there is none.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] when the server does not answer in time, [`LogError::Replaced`] as for
+    /// [`Self::extent`].
+    pub async fn sequence_at(&self, time: DateTime<Utc>) -> Result<u64, LogError> {
+        let start = Start::Since(time + chrono::Duration::nanoseconds(1));
+        let (mut next, wanted) = (None, Wanted { subject: crate::subjects::ALL, start, batch: 1 });
+        page(&self.client, STREAM, wanted, |entry, _| next = Some(entry.sequence)).await?;
+        match next {
+            Some(next) => Ok(next - 1),
+            None => Ok(self.extent().await?.last),
+        }
+    }
 }
 
 /// Where a page begins.
