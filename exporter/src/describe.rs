@@ -1,0 +1,110 @@
+//! Pages beside the data: the codebook for people, Croissant for tools. Both from the columns' one description.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::arguments::{Format, Part};
+use crate::cell::{Column, Kind};
+use crate::error::Result;
+use crate::manifest::{Description, Listed, media_type, pretty};
+
+/// The names that Croissant's documents use, as its specification gives them.
+const CONTEXT: &str = include_str!("describe/context.json");
+
+/// The codebook: what rows and columns mean.
+pub(crate) fn codebook(description: &Description<'_>) -> String {
+    let mut page = format!("# {}\n\n{}\n", description.name(), description.about());
+    page.push_str(NOTES);
+    if description.arguments.format == Format::Csv {
+        page.push_str(CSV_NOTES);
+    }
+    for (part, file) in tables(description) {
+        let table = part.table();
+        // Into a text, which takes everything.
+        let _written = write!(
+            page,
+            "\n## {}\n\n{} File: `{}`, {} rows. A row is named by `{}`.\n\n| column | type | meaning |\n|---|---|---|\n",
+            table.name, table.about, file.path, file.written.rows, table.key
+        );
+        for column in table.columns {
+            let kind = kind_words(column);
+            let _written = writeln!(page, "| `{}` | {kind} | {} |", column.name, column.about);
+        }
+    }
+    page
+}
+
+const NOTES: &str = "
+- A sequence names an event of the log. Data sets of adjoining ranges of sequences, made as of the same sequence, have no
+  row in common and none is missing between them. Of data sets made one after the other, the later row of a key replaces
+  the earlier one.
+- Instants are in UTC, to the microsecond. Where somebody's clock gave the time, its offset is a column of its own.
+- JSON in a column is a text; `null` means not known.
+- What people said is as they said it: it may look like a formula, a command or markup. Nothing was changed.
+";
+
+const CSV_NOTES: &str =
+    "- In CSV an empty cell is `null`; no cell holds an empty text otherwise. Cells may hold line breaks.
+";
+
+fn kind_words(column: &Column) -> String {
+    let kind = match column.kind {
+        Kind::Integer => "integer",
+        Kind::Boolean => "boolean",
+        Kind::Instant => "instant",
+        Kind::Text => "text",
+        Kind::Json => "text, JSON",
+    };
+    if column.required { kind.into() } else { format!("{kind}, or null") }
+}
+
+fn tables<'d>(description: &'d Description<'_>) -> impl Iterator<Item = (Part, &'d Listed)> {
+    description.files.iter().filter_map(|file| file.part.map(|part| (part, file)))
+}
+
+/// Croissant 1.0.
+pub(crate) fn croissant(description: &Description<'_>) -> Result<String> {
+    let context: Value = serde_json::from_str(CONTEXT).map_err(crate::error::ExportError::encode)?;
+    let format = description.arguments.format;
+    let files: Vec<_> = tables(description).map(|(part, file)| json!({
+        "@type": "cr:FileObject", "@id": file.path, "name": file.path, "description": part.table().about,
+        "contentUrl": file.path, "contentSize": format!("{} B", file.written.bytes),
+        "encodingFormat": media_type(format), "sha256": file.written.sha256,
+    })).collect();
+    let sets: Vec<_> = tables(description).map(|(part, file)| record_set(part, file)).collect();
+    pretty(&json!({
+        "@context": context,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": description.name(),
+        "description": description.about(),
+        "citeAs": description.name(),
+        "license": description.arguments.licence,
+        "version": "1.0.0",
+        "datePublished": description.dated(),
+        "distribution": files,
+        "recordSet": sets,
+    }))
+}
+
+fn record_set(part: Part, file: &Listed) -> Value {
+    let table = part.table();
+    let id = |column: &str| format!("{}/{column}", table.name);
+    let fields = table.columns.iter().map(|column| {
+        json!({
+            "@type": "cr:Field", "@id": id(column.name), "name": id(column.name), "description": column.about,
+            "dataType": match column.kind {
+                Kind::Integer => "sc:Integer",
+                Kind::Boolean => "sc:Boolean",
+                Kind::Instant => "sc:DateTime",
+                Kind::Text | Kind::Json => "sc:Text",
+            },
+            "source": {"fileObject": {"@id": file.path}, "extract": {"column": column.name}},
+        })
+    });
+    json!({
+        "@type": "cr:RecordSet", "@id": table.name, "name": table.name, "description": table.about,
+        "key": {"@id": id(table.key)}, "field": fields.collect::<Vec<_>>(),
+    })
+}
