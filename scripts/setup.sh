@@ -86,8 +86,9 @@ need_python_tools() {
     rm -rf "$home"
     mkdir -p "$tools"
     "$python" -m venv "$home" || fail "no Python environment could be made in $home: see above"
+    # One of them, a few lines of Python, is published as its source alone.
     "$home/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --only-binary=:all: \
-        --require-hashes --requirement "$wanted" >&2 || fail "the test tools could not be fetched: see above"
+        --no-binary=jsonpath-rw --require-hashes --requirement "$wanted" >&2 || fail "the test tools could not be fetched: see above"
     cp "$wanted" "$home/made-from.txt"
 }
 
