@@ -85,6 +85,10 @@ async fn measure(scenario: Scenario, options: Options) -> Result<()> {
         let section = scenario::webhooks::memory(&place, &options).await?;
         store.update(|report| report.webhook_memory = Some(section))?;
     }
+    if wanted(Scenario::Export) {
+        let section = scenario::export::measure(&place, &options).await?;
+        store.update(|report| report.export = Some(section))?;
+    }
     if wanted(Scenario::Sessions) {
         scenario::sessions::measure(&place, &options, &store).await?;
     }

@@ -44,6 +44,8 @@ pub enum Scenario {
     Search,
     /// Acknowledged webhooks/s, and memory while large ones arrive.
     Webhooks,
+    /// Messages/s exported from a filled log in each format, and the memory that it takes.
+    Export,
     /// Latency of inits of voice sessions, and of message sync while the vendor hangs.
     Sessions,
 }
@@ -84,10 +86,10 @@ pub struct Options {
     /// When the log's server calls a message stored.
     #[arg(long, global = true, value_enum, value_delimiter = ',', default_value = "always,default")]
     pub sync: Vec<Sync>,
-    /// Messages in the log that is projected.
+    /// Messages in the log that is projected or exported.
     #[arg(long, global = true, default_value_t = 1_000_000, value_parser = value_parser!(u64).range(1..))]
     pub messages: u64,
-    /// Conversations in the log that is projected.
+    /// Conversations in the log that is projected or exported.
     #[arg(long, global = true, default_value_t = 20_000, value_parser = value_parser!(u64).range(1..))]
     pub log_conversations: u64,
     /// Conversations in the list that is paged through.

@@ -1,5 +1,6 @@
 //! Results: raw figures of every run as JSON, and the table that is made of them.
 
+pub mod exports;
 pub mod feeds;
 pub mod markdown;
 pub mod sessions;
@@ -37,6 +38,9 @@ pub struct Report {
     /// Memory while large webhooks arrive at once.
     #[serde(default)]
     pub webhook_memory: Option<Section<MemoryRow>>,
+    /// Messages/s exported.
+    #[serde(default)]
+    pub export: Option<Section<exports::ExportRow>>,
     /// Voice sessions.
     #[serde(default)]
     pub sessions: sessions::Sessions,

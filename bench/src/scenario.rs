@@ -1,5 +1,6 @@
 //! What is measured: each scenario starts its servers, repeats its runs on fresh data, and gives one section.
 
+pub mod export;
 pub mod feed;
 pub mod feeds;
 pub mod ingest;

@@ -6,6 +6,7 @@ mod sessions;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::exports::ExportRow;
 use super::{
     FeedRow, FeedRun, Latency, ListRow, LoadRow, LoadRun, MemoryRow, ProjectRow, RebuildRow, RebuildRun,
     Report, SearchRow, Section, median,
@@ -29,6 +30,7 @@ pub fn render(report: &Report) -> String {
     section(&mut text, "Searches", report.search.as_ref(), search_table);
     section(&mut text, "Acknowledged webhooks/s", report.webhooks.as_ref(), load_table);
     section(&mut text, "Memory while large webhooks arrive", report.webhook_memory.as_ref(), memory_table);
+    section(&mut text, "Messages/s exported", report.export.as_ref(), export_table);
     sessions::render(&mut text, &report.sessions);
     feeds::render(&mut text, &report.feeds);
     text
@@ -100,6 +102,28 @@ fn rebuild_table(rows: &[RebuildRow]) -> String {
             p99(|run| run.idle_read),
             p99(|run| run.write),
             p99(|run| run.idle_write),
+        );
+    }
+    text
+}
+
+fn export_table(rows: &[ExportRow]) -> String {
+    let mut text = String::from(
+        "| format | tables | messages | seconds | messages/s | peak MB | MB written | CPU % |\n",
+    );
+    text += "|---|---|---:|---:|---:|---:|---:|---|\n";
+    for row in rows {
+        let _infallible = writeln!(
+            text,
+            "| {} | {} | {} | {:.1} | {} | {} | {} | {} |",
+            row.format,
+            row.tables,
+            thousands(row.messages as f64),
+            median(row.runs.iter().map(|run| run.seconds)),
+            spread(row.runs.iter().map(|run| run.per_second)),
+            spread(row.runs.iter().map(|run| run.peak_mb)),
+            spread(row.runs.iter().map(|run| run.written_mb)),
+            cpu(row.runs.iter().map(|run| &run.cpu_percent)),
         );
     }
     text
