@@ -1,5 +1,6 @@
 //! Fills a log as fast as the server takes it: real events in real envelopes, in atomic batches of 1,000.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, HeaderMap, Request};
@@ -8,9 +9,10 @@ use futures::future::try_join_all;
 use shared::config::{NatsSettings, Secret};
 use shared::envelope::{Envelope, EventId, Origin};
 use shared::events::{Event, Message};
-use shared::ids::{Invalid, Provider, Speaker, Timestamp};
+use shared::ids::{Invalid, Provider, ParticipantId, Speaker, Timestamp};
 use shared::limits::{DEFAULT_DEDUPE_WINDOW, MAX_BATCH_EVENTS};
 use shared::log::Log;
+use shared::sealing::{MasterKeys, Sealing};
 use shared::subjects::Subject;
 use uuid::Uuid;
 
@@ -23,6 +25,9 @@ const LANES: u64 = 4;
 const LIVE: u64 = 250;
 /// How long the server may take to commit one batch.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The master key of everything that is measured: what is said is sealed, as it is under `turnlog up`.
+pub const SEALING_KEYS: &str = "bench=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// What to fill a log with.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +62,7 @@ struct Turn {
 /// When the server refuses a batch, or does not answer.
 pub async fn fill(url: &str, filling: Filling) -> Result<Duration> {
     let started = Instant::now();
+    let masters = MasterKeys::parse(SEALING_KEYS).map_err(nats)?;
     let settings = NatsSettings {
         urls: vec![Secret::new(url)],
         credentials: None,
@@ -64,10 +70,10 @@ pub async fn fill(url: &str, filling: Filling) -> Result<Duration> {
         password: None,
         replicas: 1,
         dedupe_window: DEFAULT_DEDUPE_WINDOW,
-        sealing: None,
+        sealing: Some(Arc::new(masters)),
     };
     let log = Log::open(&settings, "bench").await.map_err(nats)?;
-    try_join_all((0..LANES).map(|lane| fill_lane(log.client(), filling, lane))).await?;
+    try_join_all((0..LANES).map(|lane| fill_lane(&log, filling, lane))).await?;
     let stored = log.extent().await.map_err(nats)?.messages;
     log.close().await;
     if stored == filling.messages {
@@ -76,17 +82,18 @@ pub async fn fill(url: &str, filling: Filling) -> Result<Duration> {
     Err(Error::Nats(format!("the log holds {stored} messages after {} were acknowledged", filling.messages)))
 }
 
-async fn fill_lane(client: &Client, filling: Filling, lane: u64) -> Result<()> {
+async fn fill_lane(log: &Log, filling: Filling, lane: u64) -> Result<()> {
     let text = content(filling.content_bytes);
     let mut batch = Vec::with_capacity(MAX_BATCH_EVENTS);
     for turn in turns(filling, lane) {
         let varied = filling.varied.then(|| varied(turn, filling.content_bytes));
-        batch.push(envelope(turn, varied.as_deref().unwrap_or(&text))?);
+        let envelope = envelope(turn, varied.as_deref().unwrap_or(&text))?;
+        batch.push(sealed(log, turn, envelope).await?);
         if batch.len() == MAX_BATCH_EVENTS {
-            publish(client, std::mem::take(&mut batch)).await?;
+            publish(log.client(), std::mem::take(&mut batch)).await?;
         }
     }
-    if batch.is_empty() { Ok(()) } else { publish(client, batch).await }
+    if batch.is_empty() { Ok(()) } else { publish(log.client(), batch).await }
 }
 
 /// The turns of one lane: its conversations in groups that talk at the same time.
@@ -115,7 +122,7 @@ fn envelope(turn: Turn, text: &str) -> Result<Envelope> {
     let event_id = EventId::natural(&subject, key.as_bytes(), 0);
     let event = Event::MessageRecorded(Message {
         conversation_id: id,
-        participant_id: Some(format!("RID{:05}", turn.conversation / 4).try_into().map_err(invalid)?),
+        participant_id: Some(participant(turn)?),
         ordinal: turn.ordinal,
         message_id: Some(key.try_into().map_err(invalid)?),
         idempotency_key: None,
@@ -133,6 +140,21 @@ fn envelope(turn: Turn, text: &str) -> Result<Envelope> {
         session: 0,
     });
     Envelope::wrap(subject, event_id, &event, &Origin::default(), Utc::now()).map_err(Error::Json)
+}
+
+/// Who talks: four conversations each.
+fn participant(turn: Turn) -> Result<ParticipantId> {
+    let id = format!("RID{:05}", turn.conversation / 4).try_into();
+    id.map_err(|error: Invalid| Error::Nats(format!("the filling is no event: {error}")))
+}
+
+/// Sealed with the participant's key, as the write edge does it.
+async fn sealed(log: &Log, turn: Turn, envelope: Envelope) -> Result<Envelope> {
+    let owner = Subject::participant(&participant(turn)?);
+    match log.keyring().to_seal(owner.token()).await.map_err(nats)? {
+        Sealing::With(key) => envelope.seal(owner.token(), &key).map_err(nats),
+        Sealing::Off | Sealing::Destroyed => Err(Error::Nats("the filling cannot be sealed".to_owned())),
+    }
 }
 
 /// Words as frequent as those of a language: the n-th is n times rarer than the first. The same in every run.

@@ -3,7 +3,7 @@
 //! The only place that encodes or decodes. Nothing personal is in a header: ids are hashes or random, the
 //! subject's token is a hash. `turnlog-key-id` names the owner of the key that a body is sealed with, by such a token.
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, HeaderName};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -19,6 +19,10 @@ use crate::subjects::Subject;
 pub const KEY_ID: &str = "turnlog-key-id";
 const REQUEST_ID: &str = "turnlog-request-id";
 const TRACEPARENT: &str = "traceparent";
+/// What is asked of every entry: names as texts are checked and copied each time.
+static ID: HeaderName = HeaderName::from_static("ce-id");
+static TYPE: HeaderName = HeaderName::from_static("ce-type");
+static OWNER: HeaderName = HeaderName::from_static(KEY_ID);
 const SOURCE: &str = "turnlog/ingest";
 
 /// An event's own name: unique, impersonal, and the server's dedupe id. 22 characters.
@@ -187,14 +191,18 @@ impl Entry {
         self.headers.get(name).map(|value| value.as_str())
     }
 
+    fn named(&self, name: &'static HeaderName) -> Option<&str> {
+        self.headers.get(name.clone()).map(|value| value.as_str())
+    }
+
     /// The event's id (`ce-id`), empty where it has none.
     pub fn event_id(&self) -> &str {
-        self.header("ce-id").unwrap_or_default()
+        self.named(&ID).unwrap_or_default()
     }
 
     /// The event's type (`ce-type`), empty where it has none.
     pub fn event_type(&self) -> &str {
-        self.header("ce-type").unwrap_or_default()
+        self.named(&TYPE).unwrap_or_default()
     }
 
     /// The request that wrote it.
@@ -204,7 +212,7 @@ impl Entry {
 
     /// Whose key sealed its body; none where it is in clear.
     pub fn key_id(&self) -> Option<&str> {
-        self.header(KEY_ID)
+        self.named(&OWNER)
     }
 
     /// The token of its aggregate.
@@ -224,7 +232,7 @@ impl Entry {
     /// # Errors
     /// [`DecodeError`], which says what to park it with.
     pub fn decode(&self) -> Result<Event, DecodeError> {
-        let type_name = self.header("ce-type").ok_or(DecodeError::NoType)?;
+        let type_name = self.named(&TYPE).ok_or(DecodeError::NoType)?;
         match self.closed {
             None => {}
             Some(Closed::Erased) => return Err(DecodeError::Erased),

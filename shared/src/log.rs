@@ -116,9 +116,6 @@ impl Log {
     /// # Errors
     /// [`LogError::Unavailable`], also where a key is missing that should be there: nothing can be read without it.
     pub(crate) async fn unseal(&self, entries: &mut [Entry]) -> Result<(), LogError> {
-        if entries.iter().all(|entry| entry.key_id().is_none()) {
-            return Ok(());
-        }
         let keys = self.keyring.of(entries).await.map_err(LogError::unavailable)?;
         entries.iter_mut().for_each(|entry| entry.open(&keys));
         Ok(())

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::section;
 use crate::cpu::Meter;
 use crate::error::{Doing, Error, Result};
-use crate::fill::{Filling, fill};
+use crate::fill::{Filling, SEALING_KEYS, fill};
 use crate::options::Options;
 use crate::place::Place;
 use crate::report::Section;
@@ -68,6 +68,7 @@ async fn one(place: &Place, nats: &Nats, row: &ExportRow) -> Result<ExportRun> {
     let out = dir.path().join("set");
     let mut command = Command::new(&place.turnlog);
     command.current_dir(dir.path()).env("NATS_URL", nats.url()).env("LOG_LEVEL", &place.log_level);
+    command.env("SEALING_KEYS", SEALING_KEYS).envs(place.settings.iter().cloned());
     command.args(["export", "--format", &row.format, "--include", &row.tables, "--out"]).arg(&out);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let started = Instant::now();

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::client::connection::once;
 use crate::client::request::Sender;
 use crate::error::{Error, Result};
+use crate::fill::SEALING_KEYS;
 use crate::place::Place;
 use crate::process::{Program, free_address, run};
 
@@ -173,6 +174,7 @@ fn command(place: &Place, stores: &Stores, dir: &TempDir) -> Command {
         ("RATE_LIMIT_SESSIONS_PER_MIN", "100000000"),
         ("ELEVENLABS_WEBHOOK_SECRET", ELEVENLABS_SECRET),
         ("LOGIN_MODE", "open"),
+        ("SEALING_KEYS", SEALING_KEYS),
     ]);
     command.envs(place.settings.iter().cloned());
     command

@@ -1,6 +1,6 @@
 //! The keys that a process has in use.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ impl Keyring {
     /// # Errors
     /// [`KeyError`], of the first that cannot be had.
     pub async fn of(&self, entries: &[Entry]) -> Result<Keys, Arc<KeyError>> {
-        let owners: BTreeSet<&str> = entries.iter().filter_map(Entry::key_id).collect();
+        let owners: HashSet<&str> = entries.iter().filter_map(Entry::key_id).collect();
         let (mut keys, mut missing) = (Keys::default(), Vec::new());
         for owner in owners {
             match self.0.cache.get(owner).await {
