@@ -85,6 +85,9 @@ impl Gathering {
         let stored_at = entry.stored_at.timestamp_micros();
         self.read.events += 1;
         self.read.last_at = stored_at;
+        if entry.is_erased() {
+            return Ok(());
+        }
         let event = entry.decode();
         self.read.unreadable += u64::from(event.is_err());
         if !self.subjects.is_empty() && !self.subjects.contains(&entry.subject) {

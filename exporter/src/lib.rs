@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod arguments;
+mod asked;
 mod cell;
 mod describe;
 mod error;

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::arguments::{Arguments, Format, Part};
@@ -23,6 +24,17 @@ pub(crate) struct Listed {
     pub(crate) written: Written,
 }
 
+/// Somebody who was erased: whoever holds an earlier data set of theirs has to take their rows out of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Erased {
+    /// As the tables name participants.
+    pub(crate) participant_id: String,
+    /// Where it stands in the log.
+    pub(crate) sequence: u64,
+    /// When.
+    pub(crate) erased_at: DateTime<Utc>,
+}
+
 /// What a data set is.
 #[derive(Debug)]
 pub(crate) struct Description<'a> {
@@ -32,6 +44,8 @@ pub(crate) struct Description<'a> {
     pub(crate) epoch: &'a str,
     /// What was read.
     pub(crate) read: Read,
+    /// Who was erased before it was made.
+    pub(crate) erased: &'a [Erased],
     /// Its files.
     pub(crate) files: &'a [Listed],
 }
@@ -77,6 +91,7 @@ impl Description<'_> {
                 "arguments": self.arguments,
                 "events_read": self.read.events,
                 "unreadable_events": self.read.unreadable,
+                "erased": self.erased,
                 "files": self.files.iter().map(digest).collect::<Vec<_>>(),
             },
         });

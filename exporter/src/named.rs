@@ -42,6 +42,8 @@ pub(crate) fn named(event: &Event) -> Named<'_> {
         Event::DreamDiscussed(data) => of(Some(&data.conversation_id), Some(&data.participant_id)),
         Event::SessionOpened(data) => of(Some(&data.conversation_id), Some(&data.participant_id)),
         Event::ConversationLinked(data) => of(Some(&data.conversation_id), Some(&data.participant_id)),
+        // Whoever exports some participants wants to know which of them are gone.
+        Event::ParticipantErased(data) => of(None, Some(&data.participant_id)),
         Event::TokenRevoked(_)
         | Event::WebhookReceived(_)
         | Event::WebhookRefused(_)

@@ -15,7 +15,7 @@ use crate::describe::{codebook, croissant};
 use crate::error::{ExportError, Result};
 use crate::gather::Gathering;
 use crate::limits::{READ_AHEAD, READ_ENTRIES};
-use crate::manifest::{Description, Listed};
+use crate::manifest::{Description, Erased, Listed};
 use crate::merge::merge;
 use crate::progress::Progress;
 use crate::staging::{CODEBOOK, CROISSANT, MANIFEST, Staging};
@@ -98,10 +98,11 @@ pub(crate) async fn make(
     let folder = staging.folder().to_owned();
     let gathering = Gathering::begin(arguments.clone(), objects.clone(), &folder)?;
     let gathered = gather(log, gathering, progress).await?;
+    let erased = erased(log, &arguments).await?;
     let (read, epoch, watch) = (gathered.read, log.epoch().to_owned(), progress.clone());
     let finish = move || {
         let files = merge(gathered, &folder, &watch)?;
-        let files = describe(&arguments, &epoch, read, files, &folder)?;
+        let files = describe(&arguments, &epoch, (read, &erased), files, &folder)?;
         let paths: Vec<_> = files.iter().map(|file| file.path.clone()).collect();
         watch.look(0, 1)?;
         staging.complete(&paths)?;
@@ -115,6 +116,19 @@ pub(crate) async fn make(
         })
     };
     tokio::task::spawn_blocking(finish).await.map_err(ExportError::encode)?
+}
+
+/// Everybody who was erased up to its end, of those who are wanted.
+async fn erased(log: &Log, arguments: &Arguments) -> Result<Vec<Erased>> {
+    let erasures = log.erasures(arguments.as_of).await?.into_iter();
+    let wanted = erasures
+        .filter(|(_, erasure)| arguments.selection.takes_participant(Some(erasure.participant_id.as_str())));
+    let listed = wanted.map(|(sequence, erasure)| Erased {
+        participant_id: erasure.participant_id.into(),
+        sequence,
+        erased_at: erasure.erased_at,
+    });
+    Ok(listed.collect())
 }
 
 /// Reads the log, while a thread takes what was read.
@@ -176,19 +190,19 @@ fn stretch(arguments: &Arguments) -> Result<(u64, u64, Option<Subject>)> {
 fn describe(
     arguments: &Arguments,
     epoch: &str,
-    read: crate::gather::Read,
+    (read, erased): (crate::gather::Read, &[Erased]),
     tables: Vec<(Part, Written)>,
     folder: &Path,
 ) -> Result<Vec<Listed>> {
     let listed = |(part, written)| Listed { part: Some(part), path: arguments.file_of(part), written };
     let mut files: Vec<_> = tables.into_iter().map(listed).collect();
-    let description = Description { arguments, epoch, read, files: &files };
+    let description = Description { arguments, epoch, read, erased, files: &files };
     let pages = [(CODEBOOK, codebook(&description)), (CROISSANT, croissant(&description)?)];
     for (path, text) in pages {
         let written = write_whole(&folder.join(path), text.as_bytes())?;
         files.push(Listed { part: None, path: path.to_owned(), written });
     }
-    let description = Description { arguments, epoch, read, files: &files };
+    let description = Description { arguments, epoch, read, erased, files: &files };
     write_whole(&folder.join(MANIFEST), description.manifest()?.as_bytes())?;
     Ok(files)
 }

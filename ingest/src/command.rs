@@ -1,10 +1,12 @@
 //! What a caller wants: parsed at the edge into types that cannot be wrong, so that nothing behind it checks again.
 
+mod owner;
+
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use shared::events::{
-    Admin, Attachment, Call, Dream, EmotionalTone, Enrolment, Link, Payload, Recording, Refusal, Revocation,
-    Session, Source, Unread, Viewer, Worker,
+    Admin, Attachment, Call, Dream, EmotionalTone, Enrolment, Erasure, Link, Payload, Recording, Refusal,
+    Revocation, Session, Source, Unread, Viewer, Worker,
 };
 use shared::http::{Fields, JsonObject};
 use shared::ids::{
@@ -15,8 +17,6 @@ use shared::problem::{FieldError, Kind, Problem};
 use shared::report;
 use shared::subjects::{Aggregate, Subject};
 use uuid::Uuid;
-
-use crate::state::State;
 
 /// Most characters of a name or a place.
 const MAX_PROFILE_BYTES: usize = 1_024;
@@ -52,6 +52,8 @@ pub enum Command {
     OpenSession(Box<Session>),
     /// A conversation of the vendor's is a session of one of ours.
     Link(Link),
+    /// A participant is erased: what the record says of it is done already.
+    Erase(Box<Erasure>),
 }
 
 /// Something about a dream, by whoever dreamt it, or by a service.
@@ -198,6 +200,7 @@ impl Command {
             Self::Dream(on) => Subject::dream(&on.dream),
             Self::OpenSession(session) => Subject::conversation(&session.conversation_id),
             Self::Link(link) => Subject::conversation(&link.conversation_id),
+            Self::Erase(erasure) => Subject::erasure(&erasure.participant_id),
         }
     }
 
@@ -216,7 +219,8 @@ impl Command {
             | Self::Directory(_)
             | Self::Dream(_)
             | Self::OpenSession(_)
-            | Self::Link(_) => None,
+            | Self::Link(_)
+            | Self::Erase(_) => None,
         }
     }
 
@@ -235,38 +239,9 @@ impl Command {
             | Self::Directory(_)
             | Self::Dream(_)
             | Self::OpenSession(_)
-            | Self::Link(_) => {}
+            | Self::Link(_)
+            | Self::Erase(_) => {}
         }
-    }
-
-    /// Whose key seals what comes of it: the participant's; where none is known the worker's who called, or else the
-    /// aggregate's own. None for what says nothing of anybody. `state` is the aggregate's.
-    pub fn owner(&self, state: &State) -> Option<Subject> {
-        let conversation = &state.conversation;
-        let known = |given: Option<&ParticipantId>| {
-            given
-                .or(conversation.owner.as_ref())
-                .map(Subject::participant)
-                .or_else(|| conversation.call.as_ref().map(|call| Subject::worker(&call.worker_id)))
-        };
-        let owner = match self {
-            Self::Record(message) => known(message.participant.as_ref()),
-            Self::Report(report) => known(report.participant.as_ref()),
-            Self::StoreAudio(recording) => known(recording.participant_id.as_ref()),
-            Self::Call(OnCall { deed: Deed::Open(call), .. }) => Some(Subject::worker(&call.worker_id)),
-            Self::Call(_) => known(None),
-            Self::Dream(OnDream { told: Told::Dream(dream), .. }) => {
-                Some(Subject::participant(&dream.participant_id))
-            }
-            Self::Dream(_) => {
-                state.dream.as_ref().map(|known| Subject::participant(&known.dream.participant_id))
-            }
-            Self::OpenSession(session) => Some(Subject::participant(&session.participant_id)),
-            Self::Link(link) => Some(Subject::participant(&link.participant_id)),
-            Self::Enrol(_) | Self::Update(_) | Self::Receive(_) | Self::Directory(_) => None,
-            Self::Revoke(_) | Self::Refuse(_) => return None,
-        };
-        Some(owner.unwrap_or_else(|| self.subject()))
     }
 
     /// Whether it is about its aggregate as a whole, so that what comes after it waits for it.
@@ -284,7 +259,8 @@ impl Command {
             | Self::Directory(_)
             | Self::Dream(_)
             | Self::OpenSession(_)
-            | Self::Link(_) => true,
+            | Self::Link(_)
+            | Self::Erase(_) => true,
         }
     }
 
@@ -308,7 +284,8 @@ impl Command {
             | Self::Directory(_)
             | Self::Dream(_)
             | Self::OpenSession(_)
-            | Self::Link(_) => None,
+            | Self::Link(_)
+            | Self::Erase(_) => None,
         }
     }
 }

@@ -129,6 +129,8 @@ pub fn decide(
         Command::Dream(on) => dream::decide(on, state.dream.as_deref(), last_sequence)?,
         Command::OpenSession(opened) => session::open(opened, &state.conversation)?,
         Command::Link(link) => session::link(link, &state.conversation, last_sequence)?,
+        Command::Erase(_) if state.erased.is_some() => already(),
+        Command::Erase(erasure) => Decision::append(Event::ParticipantErased((**erasure).clone())),
     })
 }
 

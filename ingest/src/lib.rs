@@ -8,6 +8,7 @@ pub mod committer;
 mod context;
 pub mod decide;
 mod endpoints;
+pub mod erase;
 mod interpreters;
 mod limiter;
 mod media;

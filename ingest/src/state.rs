@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use shared::events::{
-    Admin, Call, Correction, Discussion, Dream, Enrolment, Event, Interpretation, Message, Recording, Report,
-    Session, Viewer, Worker,
+    Admin, Call, Correction, Discussion, Dream, Enrolment, Erasure, Event, Interpretation, Message,
+    Recording, Report, Session, Viewer, Worker,
 };
 use shared::ids::{AdminId, CompanyId, ConversationId, InterpreterId, ParticipantId};
 
@@ -28,6 +28,8 @@ pub struct State {
     pub admin: Standing,
     /// Of a dream; absent while nobody told of it.
     pub dream: Option<Box<Dreamt>>,
+    /// Of a participant's erasure; absent while they are not erased.
+    pub erased: Option<Box<Erasure>>,
 }
 
 /// A dream, and what is made of it.
@@ -90,6 +92,8 @@ pub struct Conversation {
     pub sessions: Vec<SessionState>,
     /// The conversation that this one of the vendor's is a session of.
     pub continues: Option<ConversationId>,
+    /// Whose that one is.
+    pub linked_to: Option<ParticipantId>,
     /// Bytes of the texts held.
     bytes: usize,
 }
@@ -181,7 +185,11 @@ impl State {
                 }
             }
             Event::SessionOpened(session) => self.conversation.open(session),
-            Event::ConversationLinked(link) => self.conversation.continues = Some(link.continues),
+            Event::ConversationLinked(link) => {
+                self.conversation.linked_to = Some(link.participant_id);
+                self.conversation.continues = Some(link.continues);
+            }
+            Event::ParticipantErased(erasure) => self.erased = Some(Box::new(erasure)),
         }
     }
 

@@ -9,8 +9,11 @@ use sqlx::PgConnection;
 use crate::rows::{Changes, ClaimRow, ConversationRow, MessageRow, ParkedRow, ParticipantRow};
 
 mod calls;
+mod erasures;
 mod reports;
 mod sessions;
+
+pub(crate) use erasures::deleted_webhooks;
 
 /// Writes everything but the checkpoint. The caller holds the transaction.
 pub(crate) async fn rows(connection: &mut PgConnection, changes: &Changes<'_>) -> Result<(), sqlx::Error> {
@@ -50,6 +53,9 @@ pub(crate) async fn rows(connection: &mut PgConnection, changes: &Changes<'_>) -
     }
     if !changes.parked.is_empty() {
         parked(connection, &changes.parked).await?;
+    }
+    for row in &changes.erasures {
+        erasures::erase(connection, row).await?;
     }
     Ok(())
 }

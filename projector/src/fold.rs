@@ -13,9 +13,9 @@ use shared::subjects::Subject;
 
 use crate::intake::Item;
 use crate::rows::{
-    AdminRow, CallRow, Changes, ClaimRow, ConversationRow, DetailRow, DreamRow, EndingRow, InterpretationRow,
-    MessageRow, ParkedRow, ParticipantRow, ReceiptRow, RecordingRow, RefusedRow, ReportRow, SessionRow,
-    SourceRow, WorkerRow, number, ordinal,
+    AdminRow, CallRow, Changes, ClaimRow, ConversationRow, DetailRow, DreamRow, EndingRow, ErasureRow,
+    InterpretationRow, MessageRow, ParkedRow, ParticipantRow, ReceiptRow, RecordingRow, RefusedRow,
+    ReportRow, SessionRow, SourceRow, WorkerRow, number, ordinal,
 };
 
 /// Folds entries that are in the order of their sequence. One that comes again is passed over.
@@ -25,6 +25,15 @@ pub(crate) fn fold(items: &[Item]) -> Changes<'_> {
         folding.take(item);
     }
     folding.changes
+}
+
+/// Cuts items so that each erasure stands alone, the last part first: what came before it must be in the tables, what
+/// comes after it not yet.
+pub(crate) fn cut_at_erasures(items: &[Item]) -> Vec<&[Item]> {
+    let is_erasure = |item: &Item| matches!(item.event, Ok(Event::ParticipantErased(_)));
+    let mut parts: Vec<_> = items.chunk_by(|one, next| !is_erasure(one) && !is_erasure(next)).collect();
+    parts.reverse();
+    parts
 }
 
 #[derive(Default)]
@@ -70,7 +79,16 @@ impl<'a> Folding<'a> {
             Ok(Event::SessionOpened(session)) => self.session(item, session),
             // Both stand in the session, too, which is opened after them.
             Ok(Event::DreamDiscussed(_) | Event::ConversationLinked(_)) => {}
-            Err(unreadable) if unreadable.erased => {}
+            Ok(Event::ParticipantErased(erasure)) => self.changes.erasures.push(ErasureRow {
+                erasure,
+                participant: Subject::participant(&erasure.participant_id).token().to_owned(),
+                left: &item.left,
+            }),
+            Err(unreadable) if unreadable.erased => {
+                if let Some(source) = unreadable.source {
+                    self.received(source, item);
+                }
+            }
             Err(unreadable) => {
                 self.changes.parked.push(ParkedRow::of(item, &unreadable.reason));
                 if let Some(source) = unreadable.source {

@@ -8,11 +8,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use shared::envelope::{DecodeError, Entry};
 use shared::events::{Event, Payload, RawJson, Report, Source, StoredObject, Unread};
+use shared::http::AnyError;
 use shared::limits::MAX_REPORT_BYTES;
 use shared::log::{Log, LogError};
 use shared::objects::{ObjectError, ObjectName, Objects};
 use shared::report::{Reading, heading};
-use shared::subjects::token_of;
+use shared::subjects::{Aggregate, Subject, token_of};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -41,6 +42,8 @@ pub(crate) struct Item {
     pub(crate) event: Result<Event, Unreadable>,
     /// What a report says.
     pub(crate) reading: Option<Reading>,
+    /// Of an erasure: what is left of the conversations and dreams that it touches.
+    pub(crate) left: Vec<Item>,
 }
 
 /// Why an entry says nothing.
@@ -63,10 +66,11 @@ impl From<Entry> for Item {
             event_type: entry.event_type().to_owned(),
             erased: matches!(error, DecodeError::Erased),
             reason: error.to_string(),
-            source: None,
+            // Counted as before: how much came in by which way is nobody's secret.
+            source: entry.told_by().filter(|_| entry.is_erased()),
         });
         let (sequence, stored_at, subject) = (entry.sequence, entry.stored_at, entry.subject);
-        Self { sequence, stored_at, subject, event_id, event, reading: None }.understood()
+        Self { sequence, stored_at, subject, event_id, event, reading: None, left: Vec::new() }.understood()
     }
 }
 
@@ -149,6 +153,32 @@ impl Item {
         Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
+    /// Reads what an erasure leaves of what it touches, up to itself. Its keys are forgotten by then.
+    ///
+    /// # Errors
+    /// While log or object store do not answer.
+    pub(crate) async fn fetch_left(&mut self, log: &Log, objects: &Objects) -> Result<(), AnyError> {
+        let Ok(Event::ParticipantErased(erasure)) = &self.event else { return Ok(()) };
+        let of = |aggregate| move |token: &String| Subject::of_token(aggregate, token);
+        let conversations = erasure.conversations.iter().map(of(Aggregate::Conversation));
+        let dreams = erasure.dreams.iter().map(of(Aggregate::Dream));
+        let mut left = Vec::new();
+        for subject in conversations.chain(dreams) {
+            let read = log.read(&subject, 0, |entry| {
+                if entry.sequence < self.sequence && !entry.is_erased() {
+                    left.push(Self::from(entry));
+                }
+            });
+            read.await?;
+        }
+        for item in &mut left {
+            item.fetch(objects).await?;
+        }
+        left.sort_by_key(|item| item.sequence);
+        self.left = left;
+        Ok(())
+    }
+
     fn set_aside(&mut self, reason: String, source: Option<Source>) {
         let event_type = self.event_type().to_owned();
         self.event = Err(Unreadable { event_type, erased: false, reason, source });
@@ -214,6 +244,10 @@ async fn read(log: Log, objects: Objects, after: u64, basket: Arc<Basket>) -> Lo
         for entry in entries {
             let size = entry.body.len();
             let item = Item::from(entry);
+            if matches!(item.event, Ok(Event::ParticipantErased(_))) {
+                items.push(fetch_left_patiently(item, &log, &objects).await);
+                continue;
+            }
             if item.payload_elsewhere().is_none() {
                 items.push(item);
                 bytes += size;
@@ -239,6 +273,15 @@ async fn fetch_patiently(mut item: Item, objects: &Objects) -> (Item, usize) {
         }
         tokio::time::sleep(RETRY_PAUSE).await;
     }
+}
+
+/// Reads what an erasure leaves, waiting as long as it takes.
+async fn fetch_left_patiently(mut item: Item, log: &Log, objects: &Objects) -> Item {
+    while let Err(error) = item.fetch_left(log, objects).await {
+        tracing::warn!(sequence = item.sequence, error, "what an erasure leaves cannot be read yet");
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+    item
 }
 
 /// Between the reader and the database: one puts, the other takes all.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::apply;
 use crate::database::{Nature, impersonal, nature};
-use crate::fold::fold;
+use crate::fold::{cut_at_erasures, fold};
 use crate::index::Reached;
 use crate::intake::{Intake, Item};
 use crate::rows::{Changes, ParkedRow, number};
@@ -96,7 +96,7 @@ impl<'a> Leader<'a> {
 
     /// Applies all items; what the tables cannot take is parked.
     async fn project(&mut self, items: &[Item]) -> Result<(), Ending> {
-        let mut parts = vec![items];
+        let mut parts = cut_at_erasures(items);
         while let Some(part) = parts.pop() {
             match (self.commit(&fold(part), part.len()).await, part) {
                 (Ok(()), _) => {}

@@ -12,6 +12,7 @@ pub mod parked;
 pub mod rebuild;
 mod rows;
 mod run;
+pub mod scrub;
 mod status;
 pub mod verify;
 

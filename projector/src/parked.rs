@@ -284,6 +284,8 @@ fn follows(sequence: u64, later: &Event) -> bool {
         | Event::ConversationLinked(_) => false,
         // Tables know by themselves which report of a kind and session is the newest.
         Event::ConversationReported(_) | Event::AudioStored(_) => false,
+        // On a subject of its own.
+        Event::ParticipantErased(_) => false,
         Event::MessageRecorded(_)
         | Event::TokenRevoked(_)
         | Event::WebhookReceived(_)

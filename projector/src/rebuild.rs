@@ -241,13 +241,18 @@ pub async fn back(
 pub async fn drop_kept(settings: &DatabaseSettings) -> Result<(), RebuildError> {
     let (_, mut control) = open(settings).await?;
     discard(&mut control).await;
-    if generation::find(&mut control, BEFORE).await?.is_none() {
-        return Err(RebuildError::NothingKept);
+    if drop_before(&mut control).await? { Ok(()) } else { Err(RebuildError::NothingKept) }
+}
+
+/// Drops the tables of before the last rebuild; `false` where there are none.
+pub(crate) async fn drop_before(control: &mut PgConnection) -> Result<bool, RebuildError> {
+    if generation::find(control, BEFORE).await?.is_none() {
+        return Ok(false);
     }
-    let tables = generation::tables(&mut control, BEFORE).await?.join(", ");
+    let tables = generation::tables(control, BEFORE).await?.join(", ");
     let statements = [format!("DROP TABLE {tables}"), format!("DROP SCHEMA {BEFORE}")];
-    generation::run(&mut control, &statements).await?;
-    Ok(())
+    generation::run(control, &statements).await?;
+    Ok(true)
 }
 
 /// Connects, and takes the lock. The connection names every schema.
@@ -287,11 +292,15 @@ pub(crate) async fn check(
     if last < tables || !epoch.is_empty() && epoch != log.epoch() {
         return Err(RebuildError::Another { last, tables });
     }
-    if last > 0 && first > 1 {
-        return Err(RebuildError::Truncated(first));
+    let missing = last.saturating_sub(messages);
+    if missing == 0 {
+        return Ok(extent);
     }
-    match last.saturating_sub(messages) {
+    // Erasures delete what was written in clear, and say how much.
+    let erased: u64 = log.erasures(last).await?.iter().map(|(_, erasure)| erasure.deleted_events).sum();
+    match missing.saturating_sub(erased) {
         0 => Ok(extent),
+        _ if first > 1 => Err(RebuildError::Truncated(first)),
         missing => Err(RebuildError::Incomplete { missing, last }),
     }
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use shared::events::{Call, Dream, Interpretation, Session};
+use shared::events::{Call, Dream, Erasure, Interpretation, Session};
 use shared::report::{Facts, Turn};
 
 use crate::intake::Item;
@@ -53,6 +53,8 @@ pub(crate) struct Changes<'a> {
     pub(crate) refused: Vec<RefusedRow<'a>>,
     /// What could not be read.
     pub(crate) parked: Vec<ParkedRow>,
+    /// Participants that were erased. Each stands alone.
+    pub(crate) erasures: Vec<ErasureRow<'a>>,
 }
 
 /// A message as it stands.
@@ -233,6 +235,22 @@ pub(crate) struct InterpretationRow<'a> {
     pub(crate) tone: Value,
     pub(crate) interpreted_at: DateTime<Utc>,
     pub(crate) interpretation: &'a Interpretation,
+}
+
+/// A participant that was erased.
+#[derive(Debug, Clone)]
+pub(crate) struct ErasureRow<'a> {
+    pub(crate) erasure: &'a Erasure,
+    /// The participant's token.
+    pub(crate) participant: String,
+    /// What is left of what it touches.
+    pub(crate) left: &'a [Item],
+}
+
+impl PartialEq for ErasureRow<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.erasure == other.erasure
+    }
 }
 
 /// What these entries say of a way in for webhooks; the table adds it to what it knew.

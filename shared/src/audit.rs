@@ -17,11 +17,11 @@ use uuid::Uuid;
 
 use crate::auth::{Identity, KeyName, Who};
 use crate::envelope::Entry;
-use crate::ids::ConversationId;
+use crate::ids::{ConversationId, ParticipantId};
 use crate::limits::ACK_TIMEOUT;
 use crate::log::read::{PAGE, Start, Wanted, page};
 use crate::log::{CONNECT_PATIENCE, Log, LogError};
-use crate::subjects;
+use crate::subjects::{self, Subject};
 
 /// The stream's name.
 pub const STREAM: &str = "AUDIT";
@@ -52,6 +52,10 @@ pub enum What {
     List,
     /// What a search found.
     Search,
+    /// A data set was made.
+    DataSetEnded,
+    /// A participant is erased: recorded before anything of theirs is destroyed.
+    Erasure,
 }
 
 /// Who looked.
@@ -115,6 +119,34 @@ pub struct Look {
 }
 
 impl Look {
+    /// That an operator's command does this; its request id is made.
+    pub fn by_operator(name: &str, what: What) -> Self {
+        Self {
+            at: Utc::now(),
+            who: Looker { role: "operator".into(), id: Some(name.to_owned()), company: None },
+            what,
+            conversation_id: None,
+            from_sequence: None,
+            to_sequence: None,
+            address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+            request_id: Uuid::new_v4().to_string(),
+            more: Map::new(),
+        }
+    }
+
+    /// This record, of what lies in this range of the log.
+    #[must_use]
+    pub fn range(self, range: Option<(u64, u64)>) -> Self {
+        let (from_sequence, to_sequence) = range.unzip();
+        Self { from_sequence, to_sequence, ..self }
+    }
+
+    /// That this participant is erased. They are named by a hash: nothing is ever taken out of here.
+    #[must_use]
+    pub fn erases(self, participant: &ParticipantId) -> Self {
+        Self { what: What::Erasure, ..self.with("participant", Subject::participant(participant).token()) }
+    }
+
     /// This look, at a conversation, of which it shows what lies in this range.
     #[must_use]
     pub fn of(self, conversation: &ConversationId, shown: Option<(u64, u64)>) -> Self {
@@ -208,6 +240,14 @@ impl Audit {
                 Err(LogError::unavailable(format!("{count:?} of {}: {error:?}", looks.len())))
             }
         }
+    }
+
+    /// Stores one record, for who has no queue of them: a command.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] when it is not known to be on disk.
+    pub async fn record(&self, look: &Look) -> Result<(), LogError> {
+        self.single(look).await
     }
 
     /// Hands what was recorded to `each`, oldest first: of one conversation or of all, from a time on.

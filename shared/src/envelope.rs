@@ -11,12 +11,13 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::events::Event;
+use crate::events::{Event, Source};
 use crate::sealing::{DataKey, Keys, SealError};
 use crate::subjects::Subject;
 
 /// Names the key that a sealed body was sealed with.
 pub const KEY_ID: &str = "turnlog-key-id";
+const TOLD_BY: &str = "turnlog-told-by";
 const REQUEST_ID: &str = "turnlog-request-id";
 const TRACEPARENT: &str = "traceparent";
 /// What is asked of every entry: names as texts are checked and copied each time.
@@ -96,6 +97,9 @@ impl Envelope {
         headers.insert("ce-subject", subject.token());
         headers.insert("ce-time", now.to_rfc3339_opts(SecondsFormat::Micros, true));
         headers.insert(async_nats::header::NATS_MESSAGE_ID, id.as_str());
+        if let Some(source) = event.source() {
+            headers.insert(TOLD_BY, source.as_str());
+        }
         if !origin.request_id.is_empty() {
             headers.insert(REQUEST_ID, origin.request_id.as_str());
         }
@@ -210,6 +214,16 @@ impl Entry {
         self.header(REQUEST_ID)
     }
 
+    /// Where it came in, if it is a webhook: known also when its body cannot be opened any more.
+    pub fn told_by(&self) -> Option<Source> {
+        self.header(TOLD_BY).and_then(Source::parse)
+    }
+
+    /// Whether its body was erased.
+    pub fn is_erased(&self) -> bool {
+        self.closed == Some(Closed::Erased)
+    }
+
     /// Whose key sealed its body; none where it is in clear.
     pub fn key_id(&self) -> Option<&str> {
         self.named(&OWNER)
@@ -298,6 +312,7 @@ impl Event {
             Self::DreamDiscussed(data) => Subject::dream(&data.dream_id),
             Self::SessionOpened(data) => Subject::conversation(&data.conversation_id),
             Self::ConversationLinked(data) => Subject::conversation(&data.conversation_id),
+            Self::ParticipantErased(data) => Subject::erasure(&data.participant_id),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! else is a new version, and the old one stays readable for ever.
 
 mod call;
+mod erasure;
 mod message;
 mod report;
 mod session;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::ParticipantId;
 
 pub use call::{Admin, AdminRemoval, Call, Ending, Handover, Sighting, Viewer, Worker, WorkerRemoval};
+pub use erasure::{DeletedWebhooks, Erasure};
 pub use message::{Attachment, AttachmentKind, Correction, Message, PLACE_STEP};
 pub use report::{Claim, Payload, RawJson, Recording, Report, Source, StoredObject};
 pub use session::{Discussion, Dream, EmotionalTone, Interpretation, Link, Session};
@@ -75,6 +77,8 @@ pub enum Event {
     SessionOpened(Session),
     /// A conversation of the vendor's is a session of one of ours.
     ConversationLinked(Link),
+    /// A participant was erased: what they said cannot be read any more.
+    ParticipantErased(Erasure),
 }
 
 /// Data of `turnlog.participant.enrolled.v1` and `turnlog.participant.updated.v1`.
@@ -106,6 +110,20 @@ pub struct Revocation {
 }
 
 impl Event {
+    /// The type of an erasure: readers look for it before they open anything.
+    pub const ERASED: &str = "turnlog.participant.erased.v1";
+
+    /// Who told of it, where it is told by others than the participant: not personal, so it stands beside the sealed data.
+    pub fn source(&self) -> Option<Source> {
+        let (Self::ConversationReported(Report { source, .. })
+        | Self::AudioStored(Recording { source, .. })
+        | Self::WebhookReceived(Unread { source, .. })) = self
+        else {
+            return None;
+        };
+        Some(*source)
+    }
+
     /// The CloudEvents type: what happened, and the version of its data.
     pub fn type_name(&self) -> &'static str {
         match self {
@@ -135,6 +153,7 @@ impl Event {
             Self::DreamDiscussed(_) => "turnlog.dream.discussed.v1",
             Self::SessionOpened(_) => "turnlog.session.opened.v1",
             Self::ConversationLinked(_) => "turnlog.conversation.linked.v1",
+            Self::ParticipantErased(_) => Self::ERASED,
         }
     }
 
@@ -166,6 +185,7 @@ impl Event {
             Self::DreamDiscussed(data) => serde_json::to_vec(data),
             Self::SessionOpened(data) => serde_json::to_vec(data),
             Self::ConversationLinked(data) => serde_json::to_vec(data),
+            Self::ParticipantErased(data) => serde_json::to_vec(data),
         }
     }
 
@@ -201,6 +221,7 @@ impl Event {
             "turnlog.dream.discussed.v1" => Self::DreamDiscussed(serde_json::from_slice(data)?),
             "turnlog.session.opened.v1" => Self::SessionOpened(serde_json::from_slice(data)?),
             "turnlog.conversation.linked.v1" => Self::ConversationLinked(serde_json::from_slice(data)?),
+            Self::ERASED => Self::ParticipantErased(serde_json::from_slice(data)?),
             _ => return Ok(None),
         }))
     }

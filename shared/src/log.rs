@@ -8,6 +8,7 @@ mod tail;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::stream::DeleteMessageErrorKind;
 use async_nats::jetstream::{self, stream};
 use async_nats::{Client, ConnectOptions, ServerAddr};
 use tokio::sync::watch;
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 use crate::config::{NatsSettings, Secret};
 use crate::envelope::Entry;
+use crate::events::{Erasure, Event};
 use crate::sealing::{KeyStore, Keyring};
 use crate::{audit, subjects};
 
@@ -26,6 +28,8 @@ pub const STREAM: &str = "EVENTS";
 const EPOCH_KEY: &str = "turnlog-epoch";
 /// Oldest server that keeps the promises the log is built on (atomic batches, fixes to the file store).
 const OLDEST_SERVER: (i64, i64, i64) = (2, 14, 6);
+/// The server's code for a message that is not there.
+const NO_MESSAGE: u64 = 10_057;
 /// How long a start waits for the server to come up beside it.
 pub(crate) const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 /// How long one question to the server may take.
@@ -116,9 +120,65 @@ impl Log {
     /// # Errors
     /// [`LogError::Unavailable`], also where a key is missing that should be there: nothing can be read without it.
     pub(crate) async fn unseal(&self, entries: &mut [Entry]) -> Result<(), LogError> {
+        if entries.iter().any(|entry| entry.event_type() == Event::ERASED) {
+            // On the heap: it is rare, and every read would carry it.
+            Box::pin(self.heed_erasures(entries)).await?;
+        }
         let keys = self.keyring.of(entries).await.map_err(LogError::unavailable)?;
         entries.iter_mut().for_each(|entry| entry.open(&keys));
         Ok(())
+    }
+
+    /// Who meets an erasure must not go on with keys that it had: all that stands behind it is closed for certain,
+    /// whether or not word of the destroyed keys came through before.
+    async fn heed_erasures(&self, entries: &[Entry]) -> Result<(), LogError> {
+        for entry in entries.iter().filter(|entry| entry.event_type() == Event::ERASED) {
+            let mut opened = [entry.clone()];
+            let keys = self.keyring.of(&opened).await.map_err(LogError::unavailable)?;
+            opened[0].open(&keys);
+            if let Ok(Event::ParticipantErased(erasure)) = opened[0].decode() {
+                for owner in &erasure.keys {
+                    self.keyring.forget(owner).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes an event; its bytes on disk are overwritten. One that is not there is no error. For erasures alone: what a
+    /// destroyed key has sealed need not be deleted.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] while it may still be there.
+    pub async fn delete(&self, sequence: u64) -> Result<(), LogError> {
+        let stream = self.context.get_stream_no_info(STREAM).await.map_err(LogError::unavailable)?;
+        match stream.delete_message(sequence).await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.kind() {
+                DeleteMessageErrorKind::JetStream(why) if why.error_code().0 == NO_MESSAGE => Ok(()),
+                DeleteMessageErrorKind::JetStream(_)
+                | DeleteMessageErrorKind::Request
+                | DeleteMessageErrorKind::TimedOut => Err(LogError::unavailable(error)),
+            },
+        }
+    }
+
+    /// Every participant that was erased up to this sequence, oldest first, with the sequence of that.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] when the server does not answer in time.
+    pub async fn erasures(&self, up_to: u64) -> Result<Vec<(u64, Erasure)>, LogError> {
+        let (mut erasures, mut after) = (Vec::new(), 0);
+        loop {
+            let page = self.page_of(subjects::ERASURES, after).await?;
+            let Some(last) = page.last() else { return Ok(erasures) };
+            after = last.sequence;
+            for entry in page.iter().filter(|entry| entry.sequence <= up_to) {
+                if let Ok(Event::ParticipantErased(erasure)) = entry.decode() {
+                    erasures.push((entry.sequence, erasure));
+                }
+            }
+        }
     }
 
     /// JetStream on the same connection.

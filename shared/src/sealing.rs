@@ -16,7 +16,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 pub use keyring::{Keyring, Keys, Sealing};
 pub use master::{MasterKeys, NotUnwrapped, Wrapped, WrongMasterKeys};
-pub use store::{Kept, KeyError, KeyStore};
+pub use store::{Kept, KeyError, KeyStore, Plan};
 
 /// Bytes of a key.
 pub(crate) const KEY_BYTES: usize = 32;

@@ -17,6 +17,9 @@ pub const TOKENS: &str = "evt.token.>";
 /// Every webhook that was not understood.
 pub const UNREAD: &str = "evt.webhook.>";
 
+/// Every participant that was erased.
+pub const ERASURES: &str = "evt.erasure.>";
+
 /// Bytes of the hash that make a token: 144 bits, beyond reach of a found collision, 24 characters.
 const TOKEN_BYTES: usize = 18;
 
@@ -39,6 +42,8 @@ pub enum Aggregate {
     Admin,
     /// A dream, and what is made of it.
     Dream,
+    /// That a participant was erased.
+    Erasure,
 }
 
 impl Aggregate {
@@ -52,6 +57,7 @@ impl Aggregate {
             Self::Worker => "worker",
             Self::Admin => "admin",
             Self::Dream => "dream",
+            Self::Erasure => "erasure",
         }
     }
 }
@@ -90,6 +96,16 @@ impl Subject {
     /// A dream's subject.
     pub fn dream(id: &DreamId) -> Self {
         Self::of(Aggregate::Dream, id.as_str())
+    }
+
+    /// The subject of a participant's erasure.
+    pub fn erasure(id: &ParticipantId) -> Self {
+        Self::of(Aggregate::Erasure, id.as_str())
+    }
+
+    /// The subject of the aggregate of this kind and token.
+    pub fn of_token(aggregate: Aggregate, token: &str) -> Self {
+        Self(format!("evt.{}.{token}", aggregate.as_str()))
     }
 
     /// The whole subject.

@@ -6,9 +6,9 @@ use chrono::DateTime;
 use serde_json::{Value, json};
 use shared::envelope::{Entry, Envelope, EventId, Origin};
 use shared::events::{
-    Admin, AdminRemoval, Call, Claim, Correction, Discussion, Dream, EmotionalTone, Ending, Enrolment, Event,
-    Handover, Interpretation, Link, Message, Payload, RawJson, Recording, Refusal, Report, Revocation,
-    Session, Sighting, Source, StoredObject, Unread, Viewer, Worker, WorkerRemoval,
+    Admin, AdminRemoval, Call, Claim, Correction, Discussion, Dream, EmotionalTone, Ending, Enrolment,
+    Erasure, Event, Handover, Interpretation, Link, Message, Payload, RawJson, Recording, Refusal, Report,
+    Revocation, Session, Sighting, Source, StoredObject, Unread, Viewer, Worker, WorkerRemoval,
 };
 use shared::ids::{Provider, Speaker, Timestamp};
 use shared::problem::KINDS;
@@ -63,6 +63,7 @@ fn events() -> Vec<Event> {
     };
     let updated = Enrolment { access_code_hash: None, name: None, location: None, ..enrolment.clone() };
     vec![
+        erased(now),
         Event::MessageRecorded(message),
         Event::MessageCorrected(Correction { first_sequence: 7, message: corrected, sent: None }),
         Event::ParticipantEnrolled(enrolment),
@@ -77,6 +78,25 @@ fn events() -> Vec<Event> {
     .chain(called())
     .chain(dreamt())
     .collect()
+}
+
+/// The tombstone.
+fn erased(now: DateTime<chrono::Utc>) -> Event {
+    let participant_id = id("RID001");
+    let key = Subject::participant(&participant_id).token().to_owned();
+    Event::ParticipantErased(Erasure {
+        participant_id,
+        by: "ada".into(),
+        erased_at: now,
+        conversations: vec![Subject::conversation(&id("conv_abc123")).token().to_owned()],
+        dreams: vec![Subject::dream(&id("7f3c1f6e-7c1c-4a3b-9f43-0a0f5f3d6a11")).token().to_owned()],
+        keys: vec![key],
+        first_sequence: 3,
+        last_sequence: 41,
+        deleted_events: 0,
+        deleted_webhooks: Vec::new(),
+        deleted_objects: 2,
+    })
 }
 
 /// Dreams, what is made of them, and the sessions in which they are talked about.

@@ -49,7 +49,7 @@ pub(crate) fn transcription() -> Value {
 }
 
 /// A transcription of few fields: who said what.
-fn transcript(conversation: &str, at: i64, turns: &[(&str, &str)]) -> Value {
+pub(crate) fn transcript(conversation: &str, at: i64, turns: &[(&str, &str)]) -> Value {
     let turns: Vec<_> = (0..)
         .zip(turns)
         .map(|(n, (role, text))| json!({"role": role, "message": text, "time_in_call_secs": n}))

@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, demo, export, health, migrate, parked, rebuild, reconcile, serve, status, tail, token, verify,
+    audit, demo, erase, export, health, keys, migrate, parked, rebuild, reconcile, serve, status, tail,
+    token, verify,
 };
 use crate::failure::Failure;
 use crate::up;
@@ -37,6 +38,10 @@ enum Command {
     Audit(audit::AuditArgs),
     /// Makes a research data set from the log, or compares one with it
     Export(export::ExportArgs),
+    /// Erases a participant: from the log, the tables, the search index and the object store, for good
+    Erase(erase::EraseArgs),
+    /// Changes the master key of the keys that content is sealed with
+    Keys(keys::KeysArgs),
     /// Lists, shows, retries and drops events that could not be folded
     Parked(parked::ParkedArgs),
     /// Folds the whole log into fresh read tables beside those that are read, and puts them in their place
@@ -63,6 +68,8 @@ impl Cli {
             Command::Tail(args) => Box::pin(tail::run(args)).await,
             Command::Audit(args) => Box::pin(audit::run(args)).await,
             Command::Export(args) => Box::pin(export::run(args)).await,
+            Command::Erase(args) => Box::pin(erase::run(args)).await,
+            Command::Keys(args) => Box::pin(keys::run(args)).await,
             Command::Parked(args) => Box::pin(parked::run(args)).await,
             Command::Rebuild(args) => Box::pin(rebuild::run(args)).await,
             Command::Verify(args) => Box::pin(verify::run(args)).await,

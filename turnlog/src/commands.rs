@@ -2,8 +2,10 @@
 
 pub(crate) mod audit;
 pub(crate) mod demo;
+pub(crate) mod erase;
 pub(crate) mod export;
 pub(crate) mod health;
+pub(crate) mod keys;
 pub(crate) mod migrate;
 pub(crate) mod parked;
 pub(crate) mod rebuild;

@@ -82,7 +82,8 @@ impl State {
             | Event::DreamRecorded(_)
             | Event::DreamChanged(_)
             | Event::DreamInterpreted(_)
-            | Event::DreamDiscussed(_) => return 0,
+            | Event::DreamDiscussed(_)
+            | Event::ParticipantErased(_) => return 0,
         };
         if self.earliest == 0 {
             self.earliest = fact.sequence;

@@ -172,7 +172,8 @@ impl Touched {
             | Command::Directory(_)
             | Command::Dream(_)
             | Command::OpenSession(_)
-            | Command::Link(_) => true,
+            | Command::Link(_)
+            | Command::Erase(_) => true,
         }
     }
 }

@@ -23,6 +23,8 @@ use super::stored;
 use crate::App;
 use crate::command::{Command, ReportConversation};
 use crate::committer::{Failure, Receipt};
+use crate::decide::Refusal;
+use crate::erase::{self, objects_named};
 use crate::webhooks::conversation::{Checked, Rules};
 use crate::webhooks::elevenlabs::NotTaken;
 use crate::webhooks::signature::{Signature, SignatureError, Verifier};
@@ -167,7 +169,12 @@ pub(crate) async fn conversation_webhook(
 impl App {
     /// Has it stored. A log that does not take it is a failure to its sender like any other.
     async fn commit(&self, command: Command, origin: Origin, seen: TurnedAway) -> Result<Receipt, Failure> {
+        let objects = objects_named(&command);
         let outcome = self.committer.submit(command, origin.clone()).await;
+        if matches!(outcome, Err(Failure::Refused(Refusal::Erased))) {
+            // It was stored before it was clear whose it is.
+            erase::discard(self.reader.objects(), &objects).await;
+        }
         if outcome.is_err() {
             self.sources.turned_away(TurnedAway { reason: "unavailable", ..seen }, origin);
         }
@@ -286,7 +293,8 @@ fn label(command: &Command) -> &'static str {
         | Command::Directory(_)
         | Command::Dream(_)
         | Command::OpenSession(_)
-        | Command::Link(_) => "not_understood",
+        | Command::Link(_)
+        | Command::Erase(_) => "not_understood",
     }
 }
 

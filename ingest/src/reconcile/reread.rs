@@ -114,7 +114,8 @@ impl Desk {
             | Command::Directory(_)
             | Command::Dream(_)
             | Command::OpenSession(_)
-            | Command::Link(_) => Err(Left::AsItIs("it is no webhook".into())),
+            | Command::Link(_)
+            | Command::Erase(_) => Err(Left::AsItIs("it is no webhook".into())),
         }
     }
 
@@ -157,7 +158,8 @@ impl Desk {
             | Command::Directory(_)
             | Command::Dream(_)
             | Command::OpenSession(_)
-            | Command::Link(_) => Ok(false),
+            | Command::Link(_)
+            | Command::Erase(_) => Ok(false),
         }
     }
 }

@@ -15,6 +15,8 @@ use super::round::{Round, Trouble};
 use super::{Outcome, Reconciler};
 use crate::command::{Command, ReportConversation};
 use crate::committer::Failure;
+use crate::decide::Refusal;
+use crate::erase::{discard, objects_named};
 use crate::vendor::{Status, Summary, VendorError};
 use crate::webhooks::audio::{MEDIA_TYPE, in_background};
 use crate::webhooks::elevenlabs::NotTaken;
@@ -55,6 +57,8 @@ impl From<VendorError> for Miss {
 impl From<Failure> for Miss {
     fn from(failure: Failure) -> Self {
         match failure {
+            // Whoever it was with was erased: for us it is gone, wherever else it is kept.
+            Failure::Refused(Refusal::Erased) => Self::Gone,
             Failure::Refused(refusal) => Self::Failed(refusal.to_string()),
             Failure::Unavailable(_) => Self::Trouble(Trouble::Log(failure.to_string())),
         }
@@ -148,7 +152,7 @@ impl Reconciler {
             started_at: reading.facts.started_at,
             payload: desk.reader.payload(body.to_vec(), sha256).await?,
         };
-        desk.committer.submit(Command::Report(Box::new(report)), origin.clone()).await?;
+        self.submit(Command::Report(Box::new(report)), origin).await?;
         desk.sources.received(Source::ElevenlabsApi, kinds::TRANSCRIPTION);
         Ok(())
     }
@@ -189,9 +193,19 @@ impl Reconciler {
             audio,
             media_type,
         };
-        desk.committer.submit(Command::StoreAudio(recording), origin.clone()).await?;
+        self.submit(Command::StoreAudio(recording), origin).await?;
         desk.sources.received(Source::ElevenlabsApi, kinds::AUDIO);
         Ok(())
+    }
+
+    /// What is stored already of somebody who was erased goes again.
+    async fn submit(&self, command: Command, origin: &Origin) -> Result<(), Failure> {
+        let objects = objects_named(&command);
+        let outcome = self.desk.committer.submit(command, origin.clone()).await;
+        if matches!(outcome, Err(Failure::Refused(Refusal::Erased))) {
+            discard(&self.desk.objects, &objects).await;
+        }
+        outcome.map(drop)
     }
 
     async fn store(&self, spooled: &Spooled, media_type: &str) -> Result<StoredObject, ObjectError> {

@@ -82,6 +82,11 @@ impl Reader {
         Self { objects, large: Semaphore::new(LARGE_AT_ONCE) }
     }
 
+    /// Where large contents go.
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
     /// Reads a body that came in with a good signature.
     ///
     /// # Errors

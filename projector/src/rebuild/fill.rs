@@ -9,7 +9,7 @@ use super::throttle::Throttle;
 use super::{RebuildError, Stage, Step, copy};
 use crate::apply;
 use crate::database::{Nature, impersonal, nature};
-use crate::fold::fold;
+use crate::fold::{cut_at_erasures, fold};
 use crate::generation::{self, BUILDING, Part};
 use crate::intake::{Intake, Item};
 use crate::rows::{Changes, ParkedRow, number};
@@ -138,6 +138,8 @@ impl Fill {
 
     /// Messages by COPY; conversations gathered, but for those of which something is told; the rest as usual.
     async fn commit_bulk(&mut self, mut changes: Changes<'_>) -> Result<(), sqlx::Error> {
+        // They were carried out before the log said so, so what is read here lacks what they took.
+        let erasures = std::mem::take(&mut changes.erasures);
         let told = told(&changes);
         let messages = std::mem::take(&mut changes.messages);
         let claims = std::mem::take(&mut changes.claims);
@@ -154,6 +156,7 @@ impl Fill {
         changes.conversations = written;
         apply::rows(&mut transaction, &changes).await?;
         apply::claims_but_messages(&mut transaction, &claims).await?;
+        apply::deleted_webhooks(&mut transaction, &erasures).await?;
         if self.gathered.is_full() {
             apply::conversations(&mut transaction, &self.gathered.all()).await?;
         }
@@ -168,7 +171,7 @@ impl Fill {
 
     /// Applies all items; what the tables cannot take is parked.
     async fn project(&mut self, items: &[Item]) -> Result<(), RebuildError> {
-        let mut parts = vec![items];
+        let mut parts = cut_at_erasures(items);
         while let Some(part) = parts.pop() {
             match (self.commit(&fold(part)).await, part) {
                 (Ok(()), _) => {}

@@ -104,7 +104,8 @@ impl Sampler {
         let session = held.insert(session);
         let mut transaction = session.connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
         let Some(chosen) = choose(&mut transaction).await? else { return Ok(()) };
-        let items = self.told(&mut transaction, &chosen).await?;
+        // Where something was erased, the tables may not have heard of it yet.
+        let Some(items) = self.told(&mut transaction, &chosen).await? else { return Ok(()) };
         apply::rows(&mut transaction, &fold(&items)).await?;
         for (shape, owner) in &session.shapes {
             let tables =
@@ -118,27 +119,37 @@ impl Sampler {
     }
 
     /// What the log says of it up to where the tables are, but for what was set aside.
-    async fn told(&self, connection: &mut PgConnection, chosen: &Chosen) -> Result<Vec<Item>, Hindrance> {
-        let Ok(id) = ConversationId::try_from(chosen.conversation_id.clone()) else { return Ok(Vec::new()) };
+    async fn told(
+        &self,
+        connection: &mut PgConnection,
+        chosen: &Chosen,
+    ) -> Result<Option<Vec<Item>>, Hindrance> {
+        let Ok(id) = ConversationId::try_from(chosen.conversation_id.clone()) else {
+            return Ok(Some(Vec::new()));
+        };
         let subject = Subject::conversation(&id);
         let parked: Vec<i64> = sqlx::query_scalar("SELECT sequence FROM read_v1.parked WHERE subject = $1")
             .bind(subject.as_str())
             .fetch_all(connection)
             .await?;
         let parked = HashSet::<i64>::from_iter(parked);
-        let mut items = Vec::new();
+        let (mut items, mut erased) = (Vec::new(), false);
         self.log
             .read(&subject, 0, |entry| {
                 let sequence = number(entry.sequence);
+                erased |= entry.is_erased();
                 if sequence <= chosen.last_sequence && !parked.contains(&sequence) {
                     items.push(Item::from(entry));
                 }
             })
             .await?;
+        if erased {
+            return Ok(None);
+        }
         for item in &mut items {
             item.fetch(&self.objects).await?;
         }
-        Ok(items)
+        Ok(Some(items))
     }
 }
 

@@ -22,6 +22,12 @@ pub enum Source {
 }
 
 impl Source {
+    /// As [`Self::as_str`] has it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let all = [Self::ElevenlabsWebhook, Self::ElevenlabsApi, Self::ConversationWebhook];
+        all.into_iter().find(|source| source.as_str() == text)
+    }
+
     /// As it stands in tables, metrics and log lines.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -20,7 +20,14 @@ const IDLE: Duration = Duration::from_secs(30 * 60);
 const PARALLEL: usize = 32;
 
 /// Keys, as they were found: none where it was destroyed.
-type Slot = Option<Arc<DataKey>>;
+type Slot = Option<Found>;
+
+#[derive(Debug, Clone)]
+struct Found {
+    key: Arc<DataKey>,
+    /// It opens, and seals nothing any more.
+    closed: bool,
+}
 
 /// Clones share it.
 #[derive(Debug, Clone)]
@@ -32,6 +39,8 @@ struct Inner {
     /// Absent where nothing is sealed; then nothing sealed can be read either.
     masters: Option<Arc<MasterKeys>>,
     cache: Cache<String, Slot>,
+    /// Where nothing is sealed: who was erased all the same.
+    erased: Cache<String, bool>,
 }
 
 /// How content is to be sealed.
@@ -52,7 +61,7 @@ pub struct Keys(HashMap<Box<str>, Slot>);
 impl Keys {
     /// The key of this owner; `None` where it was destroyed.
     pub(crate) fn get(&self, owner: &str) -> Option<&DataKey> {
-        self.0.get(owner)?.as_deref()
+        self.0.get(owner)?.as_ref().map(|found| &*found.key)
     }
 }
 
@@ -60,7 +69,8 @@ impl Keyring {
     /// Over a store; `masters` as `SEALING_KEYS` has them.
     pub fn new(store: KeyStore, masters: Option<Arc<MasterKeys>>) -> Self {
         let cache = Cache::builder().max_capacity(MOST_KEYS).time_to_idle(IDLE).build();
-        Self(Arc::new(Inner { store, masters, cache }))
+        let erased = Cache::builder().max_capacity(MOST_KEYS).time_to_idle(IDLE).build();
+        Self(Arc::new(Inner { store, masters, cache, erased }))
     }
 
     /// Where the keys lie.
@@ -73,13 +83,22 @@ impl Keyring {
     /// # Errors
     /// [`KeyError`].
     pub async fn to_seal(&self, owner: &str) -> Result<Sealing, Arc<KeyError>> {
-        let Some(masters) = &self.0.masters else { return Ok(Sealing::Off) };
+        let Some(masters) = &self.0.masters else {
+            let find = async {
+                let kept = self.0.store.get(owner).await?;
+                Ok::<_, KeyError>(matches!(kept, Some(Kept::Destroyed { .. } | Kept::Closing { .. })))
+            };
+            // On the heap: it is rare, and every write would carry it.
+            let erased = Box::pin(self.0.erased.try_get_with_by_ref(owner, find)).await?;
+            return Ok(if erased { Sealing::Destroyed } else { Sealing::Off });
+        };
         let make = async {
             let key = self.0.store.get_or_make(owner, masters).await?;
-            Ok::<_, KeyError>(key.map(|key| Arc::new(key.key())))
+            Ok::<_, KeyError>(key.map(|key| Found { key: Arc::new(key.key()), closed: false }))
         };
         let slot = self.0.cache.try_get_with_by_ref(owner, make).await?;
-        Ok(slot.map_or(Sealing::Destroyed, Sealing::With))
+        let open = slot.filter(|found| !found.closed);
+        Ok(open.map_or(Sealing::Destroyed, |found| Sealing::With(found.key)))
     }
 
     /// The keys that these entries were sealed with.
@@ -109,14 +128,21 @@ impl Keyring {
     async fn to_open(&self, owner: &str) -> Result<Slot, Arc<KeyError>> {
         let find = async {
             match self.0.store.get(owner).await?.ok_or(KeyError::Missing)? {
-                Kept::Destroyed { .. } => Ok(None),
+                Kept::Destroyed { .. } | Kept::Closing { .. } => Ok(None),
                 Kept::Key(wrapped) => {
                     let masters = self.0.masters.as_ref().ok_or(KeyError::NoMasters)?;
-                    Ok(Some(Arc::new(masters.unwrap(owner, &wrapped)?.key())))
+                    let key = Arc::new(masters.unwrap(owner, &wrapped)?.key());
+                    Ok(Some(Found { key, closed: wrapped.closed }))
                 }
             }
         };
         self.0.cache.try_get_with_by_ref(owner, find).await
+    }
+
+    /// Asks the store again the next time.
+    pub async fn forget(&self, owner: &str) {
+        self.0.cache.invalidate(owner).await;
+        self.0.erased.invalidate(owner).await;
     }
 
     /// Forgets keys that are destroyed or wrapped anew anywhere, for ever: an instance must not go on with one that it had.
@@ -131,12 +157,13 @@ impl Keyring {
             tokio::select! {
                 change = changes.next() => {
                     let change = change.ok_or_else(|| LogError::unavailable("keys are told of no more"))?;
-                    self.0.cache.invalidate(subjects::token_of(&change.subject)).await;
+                    self.forget(subjects::token_of(&change.subject)).await;
                 }
                 again = reconnects.changed() => {
                     again.map_err(LogError::unavailable)?;
                     // Something may have happened meanwhile.
                     self.0.cache.invalidate_all();
+                    self.0.erased.invalidate_all();
                 }
             }
         }

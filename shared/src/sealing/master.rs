@@ -27,6 +27,9 @@ pub struct Wrapped {
     pub master: String,
     /// The data key, sealed, in base64.
     pub key: String,
+    /// Its owner is being erased: it still opens, and seals nothing any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
 }
 
 /// Why a wrapped key cannot be unwrapped.
@@ -73,7 +76,7 @@ impl MasterKeys {
     pub fn wrap(&self, owner: &str, key: &KeyBytes) -> Result<Wrapped, SealError> {
         let (name, master) = self.0.first().ok_or(SealError::NotAuthentic)?;
         let sealed = master.seal(&place(owner), key.expose())?;
-        Ok(Wrapped { master: name.clone(), key: STANDARD.encode(sealed) })
+        Ok(Wrapped { master: name.clone(), key: STANDARD.encode(sealed), closed: false })
     }
 
     /// Unwraps the key of an owner.

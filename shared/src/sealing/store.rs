@@ -6,14 +6,18 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{DeleteMessageErrorKind, LastRawMessageErrorKind};
 use async_nats::jetstream::{self, stream};
 use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
 use super::{KeyBytes, MasterKeys, NotUnwrapped, SealError, Wrapped};
+use crate::events::DeletedWebhooks;
 use crate::log::LogError;
 use crate::subjects;
 
 /// The stream's name.
 const STREAM: &str = "KEYS";
+/// Bytes of a record: the server takes messages of 1 MiB unless it is told otherwise, headers included.
+const MOST_BYTES: usize = 1_000_000;
 /// The server's code for a message that is not there.
 const NO_MESSAGE: u64 = 10_057;
 
@@ -34,7 +38,37 @@ pub enum Kept {
     Destroyed {
         /// When.
         destroyed_at: DateTime<Utc>,
+        /// What else goes with it, until that is recorded in the log.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan: Option<Box<Plan>>,
     },
+    /// There never was a key, and none is made any more: its owner is being erased.
+    Closing {
+        /// Since when.
+        closing_at: DateTime<Utc>,
+    },
+}
+
+/// What an erasure takes: found while it can be read, and kept with the tombstone, so that it can be finished whatever
+/// dies in between. Names, hashes and numbers; nothing of what was said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Who wants it.
+    pub by: String,
+    /// Tokens of the conversations that it touches.
+    pub conversations: Vec<String>,
+    /// Tokens of dreams.
+    pub dreams: Vec<String>,
+    /// Whose keys are destroyed, beside the owner's.
+    pub keys: Vec<String>,
+    /// Names of objects that are deleted.
+    pub objects: Vec<String>,
+    /// Where the first and the last event stand that say something of the owner.
+    pub range: (u64, u64),
+    /// Events that are deleted since no destroyed key has sealed them: ranges, first and last.
+    pub events: Vec<(u64, u64)>,
+    /// What of these had come in by webhooks.
+    pub webhooks: Vec<DeletedWebhooks>,
 }
 
 /// Why a key cannot be had.
@@ -55,6 +89,9 @@ pub enum KeyError {
     /// Sealed content, and no master key.
     #[error("the log holds sealed content, and SEALING_KEYS is not set")]
     NoMasters,
+    /// More than one record holds.
+    #[error("what is to be erased is too much to be noted in one record of {MOST_BYTES} bytes")]
+    TooMuch,
     /// No random bytes.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -110,8 +147,9 @@ impl KeyStore {
     pub async fn get_or_make(&self, owner: &str, masters: &MasterKeys) -> Result<Option<KeyBytes>, KeyError> {
         loop {
             match self.get(owner).await? {
+                Some(Kept::Destroyed { .. } | Kept::Closing { .. }) => return Ok(None),
+                Some(Kept::Key(wrapped)) if wrapped.closed => return Ok(None),
                 Some(Kept::Key(wrapped)) => return Ok(Some(masters.unwrap(owner, &wrapped)?)),
-                Some(Kept::Destroyed { .. }) => return Ok(None),
                 None => {}
             }
             let key = KeyBytes::random()?;
@@ -134,12 +172,22 @@ impl KeyStore {
         if wrapped.master == masters.current() {
             return Ok(false);
         }
-        let kept = Kept::Key(masters.wrap(owner, &masters.unwrap(owner, &wrapped)?)?);
+        let again = masters.wrap(owner, &masters.unwrap(owner, &wrapped)?)?;
+        let kept = Kept::Key(Wrapped { closed: wrapped.closed, ..again });
         let stored = self.put(owner, &kept, sequence).await?;
         if stored {
             self.overwrite(sequence).await?;
         }
         Ok(stored)
+    }
+
+    /// Whether another master key than the current one wraps an owner's key.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub async fn is_behind(&self, owner: &str, masters: &MasterKeys) -> Result<bool, KeyError> {
+        let kept = self.get(owner).await?;
+        Ok(matches!(kept, Some(Kept::Key(wrapped)) if wrapped.master != masters.current()))
     }
 
     /// Destroys an owner's key, and keeps that it was; its bytes on disk are overwritten. Done again, it finishes what was
@@ -148,15 +196,58 @@ impl KeyStore {
     /// # Errors
     /// [`KeyError::Unavailable`] while the key may still be there.
     pub async fn destroy(&self, owner: &str, at: DateTime<Utc>) -> Result<(), KeyError> {
+        self.destroy_with(owner, at, None).await
+    }
+
+    /// The same, and keeps with it what else has to go. The first plan stays.
+    ///
+    /// # Errors
+    /// [`KeyError::Unavailable`] while the key may still be there, [`KeyError::TooMuch`].
+    pub async fn destroy_with(
+        &self,
+        owner: &str,
+        at: DateTime<Utc>,
+        plan: Option<Box<Plan>>,
+    ) -> Result<(), KeyError> {
+        let kept = Kept::Destroyed { destroyed_at: at, plan };
         loop {
             let found = self.find(owner).await?;
             let last = found.as_ref().map_or(0, |found| found.sequence);
             let gone = matches!(found, Some(Found { kept: Kept::Destroyed { .. }, .. }));
-            if gone || self.put(owner, &Kept::Destroyed { destroyed_at: at }, last).await? {
+            if gone || self.put(owner, &kept, last).await? {
                 break;
             }
         }
         self.overwrite_all(owner).await
+    }
+
+    /// Has nothing more be sealed for an owner; what was sealed still opens. Done again, it changes nothing.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub async fn close(&self, owner: &str, at: DateTime<Utc>) -> Result<(), KeyError> {
+        loop {
+            let (kept, last) = match self.find(owner).await? {
+                None => (Kept::Closing { closing_at: at }, 0),
+                Some(Found { kept: Kept::Key(wrapped), sequence }) if !wrapped.closed => {
+                    (Kept::Key(Wrapped { closed: true, ..wrapped }), sequence)
+                }
+                Some(_) => return Ok(()),
+            };
+            if self.put(owner, &kept, last).await? {
+                return if last == 0 { Ok(()) } else { self.overwrite(last).await };
+            }
+        }
+    }
+
+    /// Every owner of whom something is kept.
+    ///
+    /// # Errors
+    /// [`KeyError::Unavailable`].
+    pub async fn owners(&self) -> Result<Vec<String>, KeyError> {
+        let named = self.stream.info_with_subjects(subjects::KEYS).await.map_err(KeyError::unavailable)?;
+        let named: Vec<_> = named.try_collect().await.map_err(KeyError::unavailable)?;
+        Ok(named.into_iter().map(|(subject, _)| subjects::token_of(&subject).to_owned()).collect())
     }
 
     /// Overwrites everything of an owner but the newest.
@@ -203,6 +294,9 @@ impl KeyStore {
     /// Stores it if `last` is still the newest; `false` where somebody was faster.
     async fn put(&self, owner: &str, kept: &Kept, last: u64) -> Result<bool, KeyError> {
         let body = serde_json::to_vec(kept).map_err(KeyError::unavailable)?;
+        if body.len() > MOST_BYTES {
+            return Err(KeyError::TooMuch);
+        }
         let message = PublishMessage::build().payload(body.into()).expected_last_subject_sequence(last);
         let sent = self.context.send_publish(subjects::key_of(owner), message).await;
         match sent.map_err(KeyError::unavailable)?.await {

@@ -166,6 +166,13 @@ impl Hub {
         }
     }
 
+    /// Closes the feeds of a room.
+    pub(crate) fn close_room(&self, token: &str, why: Closing, wakes: &mut Wakes) {
+        let shard = self.shard(token);
+        let Some(room) = shard.get(token) else { return };
+        room.queues.iter().for_each(|queue| queue.close(why, wakes));
+    }
+
     /// Closes the feeds of tokens that `gone` names.
     pub(crate) fn close_revoked(&self, gone: impl Fn(&str) -> bool) {
         let mut wakes = Wakes::default();

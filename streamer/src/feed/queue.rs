@@ -22,6 +22,8 @@ pub(crate) enum Closing {
     TooSlow,
     /// Its token was revoked.
     Revoked,
+    /// Something of what it shows was erased.
+    Erased,
     /// Its token has expired.
     Expired,
     /// It was open for as long as one may be.
@@ -40,6 +42,7 @@ impl Closing {
         match self {
             Self::TooSlow => Some("Too slow: reconnect with your last id.".into()),
             Self::Revoked => Some("The token was revoked; log in again.".into()),
+            Self::Erased => Some("The conversation was erased.".into()),
             Self::Expired => Some("The token has expired; log in again.".into()),
             Self::Denied(denied) => Some(denied.to_string()),
             Self::Lease | Self::Lost | Self::Stopping => None,
@@ -51,6 +54,7 @@ impl Closing {
         match self {
             Self::TooSlow => "too_slow",
             Self::Revoked => "revoked",
+            Self::Erased => "erased",
             Self::Expired => "expired",
             Self::Lease => "lease",
             Self::Lost => "lost",

@@ -12,6 +12,7 @@ use shared::subjects::{self, Aggregate};
 use super::calls::Marks;
 use super::frame::{Change, drafts};
 use super::hub::Hub;
+use super::queue::Closing;
 use super::sse::Wire;
 use super::wakes::Wakes;
 use crate::access::AccessChange;
@@ -53,6 +54,9 @@ pub(crate) async fn follow(
         }
         for burst in bursts(conversations, |token| hub.total(token).is_some()) {
             publish(&hub, &wire, burst, &mut wakes).await;
+        }
+        for token in directory.iter().flat_map(erased) {
+            hub.close_room(&token, Closing::Erased, &mut wakes);
         }
         // Waits for those who write: a tail that ran ahead of them would fill the queues of good readers.
         wakes.spread().await;
@@ -100,6 +104,18 @@ fn bursts(entries: Vec<Entry>, listened: impl Fn(&str) -> bool) -> Vec<Burst> {
 
 fn is_of_conversation(entry: &Entry) -> bool {
     subjects::is_of(&entry.subject, Aggregate::Conversation)
+}
+
+/// The conversations of which an erasure took something, if the entry is one. Nobody can tell what of it a reader has:
+/// whoever may still read it comes back and is shown what is left.
+fn erased(entry: &Entry) -> Vec<String> {
+    if entry.event_type() != Event::ERASED {
+        return Vec::new();
+    }
+    match entry.decode() {
+        Ok(Event::ParticipantErased(erasure)) => erasure.conversations,
+        Ok(_) | Err(_) => Vec::new(),
+    }
 }
 
 /// What the directory says anew, if the entry is of it.
@@ -166,6 +182,7 @@ fn change(entry: &Entry) -> Option<(String, Change)> {
             | Event::DreamInterpreted(_)
             | Event::DreamDiscussed(_)
             | Event::ConversationLinked(_)
+            | Event::ParticipantErased(_)
             | Event::ParticipantEnrolled(_)
             | Event::ParticipantUpdated(_)
             | Event::TokenRevoked(_)

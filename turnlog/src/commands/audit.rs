@@ -100,6 +100,8 @@ fn word(what: What) -> &'static str {
         What::Media => "fetched media of",
         What::List => "listed",
         What::Search => "searched",
+        What::DataSetEnded => "made a data set of",
+        What::Erasure => "erased",
     }
 }
 

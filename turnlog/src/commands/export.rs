@@ -3,15 +3,19 @@
 mod progress;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 use exporter::{AsOf, Exported, Format, Part, Selection, Wanted};
+use serde_json::Value;
+use shared::audit::{Audit, Look, What};
+use shared::log::Log;
 
+use super::erase::user;
 use super::reconcile::time;
 use super::{open_log, open_objects};
-use crate::failure::Failure;
+use crate::failure::{Failure, OrFail};
 use crate::signals;
 use crate::target::Target;
 
@@ -135,8 +139,12 @@ pub(crate) async fn run(args: ExportArgs) -> Result<(), Failure> {
         verified.map(|verified| format!("{} files are what the log gives", verified.files.len()))
     } else {
         let (out, wanted) = args.wanted();
+        let asked = wanted.asked();
         let exported = Box::pin(exporter::export(&log, &objects, wanted, &out, &progress));
         let exported = progress::shown(&progress, exported).await;
+        if let Ok(exported) = &exported {
+            note(&log, exported, asked, &out).await?;
+        }
         exported.map(|exported| summary(&exported, &out.display().to_string()))
     };
     objects.close().await;
@@ -144,6 +152,13 @@ pub(crate) async fn run(args: ExportArgs) -> Result<(), Failure> {
     let done = done.map_err(|error| Failure::new(error.to_string()))?;
     println!("{done}");
     Ok(())
+}
+
+/// Has the audit log know of it: when somebody is erased, data sets that may hold them are called back.
+async fn note(log: &Log, exported: &Exported, asked: Value, out: &Path) -> Result<(), Failure> {
+    let look = Look::by_operator(&user(), What::DataSetEnded).range(Some(exported.range));
+    let look = look.with("as_of", exported.as_of).with("asked", asked).with("out", out.display().to_string());
+    Audit::new(log).record(&look).await.or_fail("record the data set in the audit log")
 }
 
 impl ExportArgs {

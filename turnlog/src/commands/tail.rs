@@ -90,7 +90,8 @@ fn json_line(entry: &Entry) -> String {
         "id": entry.event_id(),
         "subject": entry.subject,
         "request_id": entry.request_id(),
-        "data": json_body(entry),
+        "erased": entry.is_erased(),
+        "data": if entry.is_erased() { Value::Null } else { json_body(entry) },
     })
     .to_string()
 }
@@ -194,6 +195,12 @@ fn describe(event: &Event) -> String {
             data.number,
             plain(data.interpreter_id.as_str()),
             plain(data.vendor_conversation_id.as_str())
+        ),
+        Event::ParticipantErased(data) => format!(
+            "erased     {} by {}, {} conversations",
+            plain(data.participant_id.as_str()),
+            plain(&data.by),
+            data.conversations.len()
         ),
         Event::ConversationLinked(data) => format!(
             "linked     {} continues {}",

@@ -25,13 +25,15 @@ const ADMINISTRATOR: &str = "postgres";
 const OWNER: &str = "turnlog";
 /// Loopback alone, no sockets in the file system, and sizes for one machine that runs other things too. The tables can
 /// be rebuilt from the log, so nothing is kept for replicas.
-const SETTINGS: [&str; 9] = [
+const SETTINGS: [&str; 10] = [
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
     "wal_level=minimal",
     "max_wal_senders=0",
     "shared_buffers=256MB",
     "max_wal_size=2GB",
+    // What was written and is not needed any more goes, and does not wait under another name: who is erased is gone.
+    "wal_recycle=off",
     "checkpoint_timeout=10min",
     "jit=off",
     "log_min_messages=warning",
@@ -108,7 +110,18 @@ impl Postgres {
             let database = format!("CREATE DATABASE {OWNER} OWNER {OWNER}");
             sqlx::raw_sql(AssertSqlSafe(database)).execute(&mut connection).await.or_fail(what)?;
         }
-        PgConnection::close(connection).await.or_fail(what)
+        PgConnection::close(connection).await.or_fail(what)?;
+        self.let_owner_scrub(port).await.or_fail(what)
+    }
+
+    /// What an erasure needs so that nothing stays in the write-ahead log.
+    async fn let_owner_scrub(&self, port: u16) -> Result<(), sqlx::Error> {
+        let mut connection = self.administrator(port).database(OWNER).connect().await?;
+        let grants = format!(
+            "GRANT pg_checkpoint TO {OWNER}; GRANT EXECUTE ON FUNCTION pg_catalog.pg_switch_wal() TO {OWNER}"
+        );
+        sqlx::raw_sql(AssertSqlSafe(grants)).execute(&mut connection).await?;
+        connection.close().await
     }
 
     /// Its address with the owner's rights.

@@ -139,7 +139,8 @@ impl Story {
                 | Event::DreamChanged(_)
                 | Event::DreamInterpreted(_)
                 | Event::DreamDiscussed(_)
-                | Event::ConversationLinked(_) => panic!("not of a story's messages"),
+                | Event::ConversationLinked(_)
+                | Event::ParticipantErased(_) => panic!("not of a story's messages"),
             }
         }
         shown.sort_by_key(|(sequence, message)| (message.place(), *sequence));

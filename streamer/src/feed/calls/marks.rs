@@ -169,6 +169,8 @@ fn call_changed(entry: &Entry) -> Option<Option<String>> {
             | Event::DreamDiscussed(_)
             | Event::SessionOpened(_)
             | Event::ConversationLinked(_)
+            // A call stays, whatever was said in it.
+            | Event::ParticipantErased(_)
             | Event::ParticipantEnrolled(_)
             | Event::ParticipantUpdated(_)
             | Event::TokenRevoked(_)
