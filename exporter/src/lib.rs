@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod arguments;
+mod asked;
 mod cell;
 mod describe;
 mod error;
@@ -22,4 +23,5 @@ pub use arguments::{AsOf, Format, Part, Selection, Wanted};
 pub use error::ExportError;
 pub use progress::{Progress, Step};
 pub use run::{Exported, export};
+pub use staging::MANIFEST;
 pub use verify::{Verified, verify};

@@ -1,6 +1,7 @@
 //! `turnlog export`: a data set from the log, or one compared with it.
 
 mod progress;
+mod recorded;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -8,6 +9,9 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 use exporter::{AsOf, Exported, Format, Part, Selection, Wanted};
+use serde_json::json;
+
+use recorded::Recorded;
 
 use super::reconcile::time;
 use super::{open_log, open_objects};
@@ -130,13 +134,18 @@ pub(crate) async fn run(args: ExportArgs) -> Result<(), Failure> {
     let progress = exporter::Progress::stopping(stop);
     // On the heap, as both are large.
     let done = if let Some(folder) = &args.verify {
+        let record = Recorded::begin(&log, json!({"compares": true})).await?;
         let verified = Box::pin(exporter::verify(&log, &objects, folder, &progress));
         let verified = progress::shown(&progress, verified).await;
+        record.end("compared", verified.as_ref().ok().map(|_| (None, folder.as_path()))).await?;
         verified.map(|verified| format!("{} files are what the log gives", verified.files.len()))
     } else {
         let (out, wanted) = args.wanted();
+        let record = Recorded::begin(&log, wanted.asked()).await?;
         let exported = Box::pin(exporter::export(&log, &objects, wanted, &out, &progress));
         let exported = progress::shown(&progress, exported).await;
+        let made = exported.as_ref().ok().map(|made| (Some(made.range), out.as_path()));
+        record.end("made", made).await?;
         exported.map(|exported| summary(&exported, &out.display().to_string()))
     };
     objects.close().await;

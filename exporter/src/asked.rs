@@ -1,0 +1,50 @@
+//! What the audit log keeps of what was asked for.
+
+use serde_json::{Value, json};
+use shared::subjects::{Aggregate, Subject};
+
+use crate::arguments::{AsOf, Selection, Wanted};
+
+impl Wanted {
+    /// What the audit log says was asked for. Participants stand there by the tokens of their subjects, since nothing is ever
+    /// taken out of it.
+    #[must_use]
+    pub fn asked(&self) -> Value {
+        let Self { format, include, as_of, selection, licence } = self;
+        let as_of = match as_of {
+            Some(AsOf::Sequence(sequence)) => json!(sequence),
+            Some(AsOf::Time(time)) => json!(time),
+            Some(AsOf::End) | None => json!("end"),
+        };
+        let masked = |id: &String| Subject::of(Aggregate::Participant, id).token().to_owned();
+        let participants = selection.participants.iter().map(masked).collect();
+        let selection = Selection { participants, ..selection.clone() };
+        json!({"format": format, "include": include, "as_of": as_of, "licence": licence, "selection": selection})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::{Format, Part, Selection, Wanted};
+
+    #[test]
+    fn it_says_what_was_asked_for_and_names_no_participant() {
+        let wanted = Wanted {
+            format: Format::Csv,
+            include: BTreeSet::from([Part::Messages]),
+            as_of: None,
+            selection: Selection {
+                from_sequence: Some(3),
+                participants: BTreeSet::from(["RID001".to_owned()]),
+                ..Selection::default()
+            },
+            licence: "other-closed".into(),
+        };
+        let asked = wanted.asked();
+        assert_eq!((&asked["format"], &asked["selection"]["from_sequence"]), (&"csv".into(), &3.into()));
+        assert_eq!(asked["selection"]["participants"][0].as_str().map(str::len), Some(24));
+        assert!(!asked.to_string().contains("RID001"), "{asked}");
+    }
+}
