@@ -1,5 +1,9 @@
 //! The audit log: every look of an admin, a researcher or a service, and nothing of what was seen.
 
+mod chain;
+mod classes;
+mod others;
+
 use async_nats::jetstream;
 use futures::future::join_all;
 use reqwest::Method;

@@ -133,6 +133,8 @@ pub struct Sealed {
     pub head: Head,
     /// The last record that it covers.
     pub to: u64,
+    /// How many it covers.
+    pub count: u64,
     /// When it was made.
     pub at: DateTime<Utc>,
 }
@@ -159,7 +161,7 @@ impl Sealer {
     /// None; it is one of the loops that may not end.
     pub async fn follow(mut self) -> Result<(), LogError> {
         loop {
-            match self.round().await {
+            match self.seal(EVERY / 2).await {
                 // As much as one seal covers: there is more.
                 Ok(count) if count == MOST => continue,
                 Ok(_) => {}
@@ -174,7 +176,16 @@ impl Sealer {
     /// # Errors
     /// [`LogError::Unavailable`], also where another instance sealed meanwhile.
     pub async fn round(&mut self) -> Result<u64, LogError> {
+        self.seal(Duration::ZERO).await
+    }
+
+    /// The same, unless an instance sealed less than `rest` ago: many of them seal no more often than one.
+    async fn seal(&mut self, rest: Duration) -> Result<u64, LogError> {
         let last = newest(&self.context).await?;
+        let age = last.map(|last| (Utc::now() - last.at).to_std().unwrap_or_default());
+        if last.is_some_and(|last| last.count < MOST) && age.is_some_and(|age| age < rest) {
+            return Ok(0);
+        }
         let from = last.map_or(0, |last| last.to) + 1;
         let found = self.found(from).await?;
         let Some(records) = found else { return Ok(0) };
@@ -245,7 +256,7 @@ async fn newest(context: &jetstream::Context) -> Result<Option<Sealed>, LogError
         || LogError::unavailable("the newest seal cannot be read; a newer version may have written it");
     let seal = Seal::read(&found.payload).ok_or_else(unreadable)?;
     let head = Head { sequence: found.sequence, hash: seal.hash };
-    Ok(Some(Sealed { head, to: seal.to, at: seal.at }))
+    Ok(Some(Sealed { head, to: seal.to, count: seal.marks.len() as u64, at: seal.at }))
 }
 
 /// The digest of an entry as it was read.
