@@ -78,7 +78,7 @@ impl Looker {
     pub fn of(identity: &Identity, key: Option<&KeyName>) -> Option<Self> {
         match identity {
             Identity::Person(Grant { who: Who::Participant(_), .. }) => None,
-            _ => Some(Self::anyone(identity, key)),
+            Identity::Service | Identity::Person(_) => Some(Self::anyone(identity, key)),
         }
     }
 

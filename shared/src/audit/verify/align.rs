@@ -146,7 +146,8 @@ impl Aligner {
             }
             match self.found.front().copied() {
                 Some(found) if found.mark == mark => {
-                    (self.expected.pop_front(), self.found.pop_front());
+                    self.expected.pop_front();
+                    self.found.pop_front();
                     self.shift = i128::from(found.sequence) - i128::from(position);
                     self.settle(position, Some(found.digest), Some(found.stored_at));
                 }
@@ -183,7 +184,8 @@ impl Aligner {
         match (later, stood) {
             (false, Some(_)) => self.removed(position),
             (false, None) => {
-                (self.expected.pop_front(), self.found.pop_front());
+                self.expected.pop_front();
+                self.found.pop_front();
                 self.settle(position, None, None);
                 self.name(Break::Changed(found.sequence, found.sequence));
             }

@@ -23,12 +23,15 @@ pub(super) struct Stretch {
     pub(super) seals: Vec<Option<Seal>>,
 }
 
+/// A page, where the next one begins, and whether there is one.
+type Ahead = (Stretch, u64, bool);
+
 /// Reads one stream of subjects, up to a sequence.
 pub(super) struct Pages {
     client: Client,
     subject: &'static str,
     end: u64,
-    ahead: Option<JoinHandle<Result<(Stretch, u64, bool), LogError>>>,
+    ahead: Option<JoinHandle<Result<Ahead, LogError>>>,
 }
 
 impl Pages {
