@@ -23,4 +23,5 @@ pub use arguments::{AsOf, Format, Part, Selection, Wanted};
 pub use error::ExportError;
 pub use progress::{Progress, Step};
 pub use run::{Exported, export};
+pub use staging::MANIFEST;
 pub use verify::{Verified, verify};

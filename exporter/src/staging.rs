@@ -12,7 +12,7 @@ use crate::error::{ExportError, Result};
 use crate::tables::TABLES;
 
 /// The manifest, without which a folder is no data set.
-pub(crate) const MANIFEST: &str = "datapackage.json";
+pub const MANIFEST: &str = "datapackage.json";
 /// What the data set is for machine learning's tools.
 pub(crate) const CROISSANT: &str = "croissant.json";
 /// What its columns mean.

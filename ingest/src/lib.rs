@@ -25,6 +25,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::extract::FromRef;
+use shared::audit::{Audit, Recorder, Refusals};
 use shared::auth::{Authenticator, Revocations};
 use shared::health::Health;
 use shared::http::{AnyError, Lifecycle, Service};
@@ -57,6 +58,8 @@ pub(crate) struct App(Arc<Parts>);
 pub(crate) struct Parts {
     settings: IngestSettings,
     authenticator: Authenticator,
+    recorder: Recorder,
+    refusals: Refusals,
     committer: Committer,
     channel: Channel,
     logins: LoginLimiter,
@@ -115,7 +118,12 @@ pub async fn start(
     let desk = Desk::new(log.clone(), committer.clone(), objects.clone(), &settings.webhooks);
     let beside = Beside::start(desk, vendor.clone(), &settings, &lifecycle);
     let spool = Spool::new(&settings.webhooks);
+    let (recorder, recorded) = Recorder::new();
+    let refusals = Refusals::new(recorder.clone());
+    let mut auditing = tokio::spawn(recorded.write(Audit::new(&log)));
     let app = App(Arc::new(Parts {
+        recorder: recorder.clone(),
+        refusals: refusals.clone(),
         authenticator: Authenticator::new(&settings.auth, revocations.clone()),
         logins: LoginLimiter::new(&settings),
         access_codes: AccessCodes::default(),
@@ -134,11 +142,16 @@ pub async fn start(
     let work = async move {
         tokio::select! {
             () = committing => Err("the committer stopped".into()),
+            _ = &mut auditing => Err("records go to the audit log no more".into()),
+            ended = refusals.clone().follow() => ended.map_err(AnyError::from),
             ended = revocations.follow(revoked) => ended.map_err(AnyError::from),
             ended = log.keyring().follow(&log) => ended.map_err(AnyError::from),
             error = beside.ended() => Err(error),
             () = answering => Err("questions of watchers come in no more".into()),
             () = lifecycle.drained.cancelled() => {
+                refusals.sum_up();
+                recorder.settle().await;
+                auditing.abort();
                 objects.close().await;
                 log.close().await;
                 Ok(())

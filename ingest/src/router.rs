@@ -1,5 +1,7 @@
 //! All endpoints of the write edge, on one page.
 
+use axum::middleware;
+use shared::audit::refused;
 use shared::http::openapi::alias;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -10,6 +12,7 @@ use crate::endpoints::{
 };
 
 pub(crate) fn routes(app: App) -> OpenApiRouter {
+    let refusals = app.refusals.clone();
     OpenApiRouter::new()
         .routes(routes!(sessions::login))
         .routes(routes!(sessions::logout))
@@ -38,4 +41,5 @@ pub(crate) fn routes(app: App) -> OpenApiRouter {
         .routes(routes!(calls::see))
         .routes(routes!(calls::typing))
         .with_state(app)
+        .layer(middleware::from_fn_with_state(refusals, refused))
 }

@@ -1,27 +1,37 @@
-//! The audit log: who looked at what, when and from where, in the JetStream stream `AUDIT`. It holds nothing of what was
-//! said. The server deletes nothing of it, whoever asks.
+//! The audit log: who did what, when and from where, in the JetStream stream `AUDIT`: looks at conversations, data sets,
+//! erasures, credentials that were made, callers that were turned away. It holds nothing of what was said. The server
+//! deletes nothing of it, whoever asks, and seals tell when something of it is not what it was.
 
-use std::net::IpAddr;
+mod record;
+mod recorder;
+mod refusals;
+pub mod seal;
+mod trail;
+pub mod verify;
+
 use std::time::Duration;
 
 use async_nats::client::Request;
 use async_nats::jetstream::{self, stream};
 use async_nats::{Client, HeaderMap};
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::auth::{Identity, KeyName, Who};
 use crate::envelope::Entry;
-use crate::ids::{ConversationId, ParticipantId};
+use crate::ids::ConversationId;
 use crate::limits::ACK_TIMEOUT;
 use crate::log::read::{PAGE, Start, Wanted, page};
 use crate::log::{CONNECT_PATIENCE, Log, LogError};
-use crate::subjects::{self, Subject};
+use crate::subjects;
+
+pub use record::{Credential, Look, Looker, What};
+pub use recorder::{Queue, Recorder};
+pub use refusals::{Refusals, refused};
+pub use trail::Trail;
 
 /// The stream's name.
 pub const STREAM: &str = "AUDIT";
@@ -31,149 +41,6 @@ const BATCH_FROM: usize = 8;
 /// Looks that one [`Audit::append`] takes at most.
 pub const MOST_AT_ONCE: usize = 500;
 const _: () = assert!(MOST_AT_ONCE <= crate::limits::MAX_BATCH_EVENTS, "they fit a batch");
-
-/// How something was looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum What {
-    /// The whole conversation.
-    Snapshot,
-    /// What became of it, and what was told of it.
-    Status,
-    /// A feed began.
-    FeedOpened,
-    /// A feed ended. One that was killed has no such record: it may have shown anything since.
-    FeedEnded,
-    /// A conversation as a file.
-    Export,
-    /// A recording or an attachment.
-    Media,
-    /// A page of a list.
-    List,
-    /// What a search found.
-    Search,
-    /// A data set was made.
-    DataSetEnded,
-    /// A participant is erased: recorded before anything of theirs is destroyed.
-    Erasure,
-}
-
-/// Who looked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Looker {
-    /// `admin`, `researcher` or `service`.
-    pub role: String,
-    /// The person's id, or what tells an API key from others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// An admin's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub company: Option<String>,
-}
-
-impl Looker {
-    /// Whoever's looks are recorded; none for a participant, who sees nothing but their own. `key` is the API key of a
-    /// service.
-    pub fn of(identity: &Identity, key: Option<&KeyName>) -> Option<Self> {
-        let of = |role: &str, id: Option<&str>, company: Option<&str>| {
-            Some(Self {
-                role: role.to_owned(),
-                id: id.map(str::to_owned),
-                company: company.map(str::to_owned),
-            })
-        };
-        match identity {
-            Identity::Service => of("service", key.map(KeyName::as_str), None),
-            Identity::Person(grant) => match &grant.who {
-                Who::Admin { id, company } => of("admin", Some(id.as_str()), Some(company.as_str())),
-                Who::Researcher(id) => of("researcher", Some(id), None),
-                Who::Participant(_) => None,
-            },
-        }
-    }
-}
-
-/// One record.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Look {
-    /// When.
-    pub at: DateTime<Utc>,
-    /// Who.
-    pub who: Looker,
-    /// How.
-    pub what: What,
-    /// At which conversation; none for a list.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub conversation_id: Option<String>,
-    /// What was shown of it lies from here, ...
-    pub from_sequence: Option<u64>,
-    /// ... to here in the log. Both are null where no message was shown.
-    pub to_sequence: Option<u64>,
-    /// Where the request came from.
-    pub address: IpAddr,
-    /// The request's id; that of a feed's beginning and of its end is the same.
-    pub request_id: String,
-    /// More about it: what a list was asked for and how many it showed, why a feed ended.
-    #[serde(flatten)]
-    pub more: Map<String, Value>,
-}
-
-impl Look {
-    /// That an operator's command does this; its request id is made.
-    pub fn by_operator(name: &str, what: What) -> Self {
-        Self {
-            at: Utc::now(),
-            who: Looker { role: "operator".into(), id: Some(name.to_owned()), company: None },
-            what,
-            conversation_id: None,
-            from_sequence: None,
-            to_sequence: None,
-            address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
-            request_id: Uuid::new_v4().to_string(),
-            more: Map::new(),
-        }
-    }
-
-    /// This record, of what lies in this range of the log.
-    #[must_use]
-    pub fn range(self, range: Option<(u64, u64)>) -> Self {
-        let (from_sequence, to_sequence) = range.unzip();
-        Self { from_sequence, to_sequence, ..self }
-    }
-
-    /// That this participant is erased. They are named by a hash: nothing is ever taken out of here.
-    #[must_use]
-    pub fn erases(self, participant: &ParticipantId) -> Self {
-        Self { what: What::Erasure, ..self.with("participant", Subject::participant(participant).token()) }
-    }
-
-    /// This look, at a conversation, of which it shows what lies in this range.
-    #[must_use]
-    pub fn of(self, conversation: &ConversationId, shown: Option<(u64, u64)>) -> Self {
-        let (from_sequence, to_sequence) = shown.unzip();
-        Self { conversation_id: Some(conversation.as_str().to_owned()), from_sequence, to_sequence, ..self }
-    }
-
-    /// The same with something more.
-    #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.more.insert(name.to_owned(), value.into());
-        self
-    }
-
-    fn subject(&self) -> String {
-        let conversation = self.conversation_id.clone().and_then(|id| ConversationId::try_from(id).ok());
-        match conversation {
-            Some(id) => subjects::looks_at(&id),
-            None => subjects::looks_of(&self.who.role, self.who.id.as_deref().unwrap_or_default()),
-        }
-    }
-
-    fn body(&self) -> Bytes {
-        // Strings, numbers and times: this does not fail, and an empty record would be refused when it is read.
-        serde_json::to_vec(self).unwrap_or_default().into()
-    }
-}
 
 /// The audit log, over the connection of the log.
 #[derive(Debug, Clone)]
@@ -267,7 +134,10 @@ impl Audit {
             let wanted = Wanted { subject: &subject, start, batch: PAGE };
             page(&self.client, STREAM, wanted, |entry, pending| {
                 (start, more) = (Start::At(entry.sequence + 1), pending > 0);
-                each(entry);
+                // Seals are about records, and none themselves.
+                if entry.subject != subjects::SEALS {
+                    each(entry);
+                }
             })
             .await?;
             if !more {
@@ -281,7 +151,7 @@ impl Audit {
 pub(crate) async fn ensure(context: &jetstream::Context, replicas: usize) -> Result<(), LogError> {
     let wanted = stream::Config {
         name: STREAM.into(),
-        description: Some("turnlog: who looked at which conversation".into()),
+        description: Some("turnlog: who did what; never taken out of".into()),
         subjects: vec![subjects::AUDIT.into()],
         storage: stream::StorageType::File,
         num_replicas: replicas,
@@ -310,31 +180,5 @@ pub(crate) async fn ensure(context: &jetstream::Context, replicas: usize) -> Res
             Err(error) => tracing::debug!(%error, "the audit log is not there yet"),
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_reads_as_it_was_written_and_holds_the_names_that_are_documented() {
-        let look = Look {
-            at: DateTime::from_timestamp(1_760_000_000, 0).unwrap(),
-            who: Looker { role: "admin".into(), id: Some("a1".into()), company: Some("c1".into()) },
-            what: What::FeedEnded,
-            conversation_id: None,
-            from_sequence: None,
-            to_sequence: None,
-            address: "10.0.0.1".parse().unwrap(),
-            request_id: "r1".into(),
-            more: Map::new(),
-        };
-        let look = look.of(&"conv_1".to_owned().try_into().unwrap(), Some((3, 41))).with("reason", "left");
-        assert_eq!(
-            std::str::from_utf8(&look.body()).unwrap(),
-            r#"{"at":"2025-10-09T08:53:20Z","who":{"role":"admin","id":"a1","company":"c1"},"what":"feed_ended","conversation_id":"conv_1","from_sequence":3,"to_sequence":41,"address":"10.0.0.1","request_id":"r1","reason":"left"}"#
-        );
-        assert_eq!(serde_json::from_slice::<Look>(&look.body()).unwrap(), look);
     }
 }

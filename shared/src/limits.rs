@@ -92,6 +92,20 @@ pub const TICKET_TTL: Duration = Duration::from_secs(30);
 /// How long it is kept in mind that a ticket was used: longer than it could be used again, by clocks that differ.
 pub const CLAIM_TTL: Duration = Duration::from_secs(120);
 
+/// Records that may wait for the audit log: all feeds of a process may end at once.
+pub const QUEUED_RECORDS: usize = 16_384;
+
+/// How long something waits for its record in the audit log before it is answered 503: as long as a question to the log's
+/// server may take.
+pub const RECORD_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Refusals of one caller a minute that each get a record; further ones share one, so that a caller who does nothing else
+/// cannot fill the audit log.
+pub const REFUSALS_RECORDED: u32 = 30;
+
+/// Callers whose refusals are counted apart within a minute; those of all others share one record.
+pub const REFUSED_CALLERS: usize = 1_000;
+
 /// Bytes of `X-Request-Id` that are taken from a caller.
 pub const MAX_REQUEST_ID_BYTES: usize = 128;
 

@@ -173,6 +173,9 @@ pub fn watching(token: &str) -> String {
 /// Everything in the audit log.
 pub const AUDIT: &str = "audit.>";
 
+/// Seals over what was recorded, in the audit log.
+pub const SEALS: &str = "audit.seal";
+
 /// Looks at one conversation, in the audit log. Its token is that of the conversation's subject.
 pub fn looks_at(id: &ConversationId) -> String {
     format!("audit.conversation.{}", Subject::conversation(id).token())

@@ -22,7 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use shared::audit::Audit;
+use shared::audit::seal::Sealer;
+use shared::audit::{Audit, Recorder, Refusals};
 use shared::auth::{Authenticator, Revocations};
 use shared::claims::Claims;
 use shared::config::{AuthSettings, DatabaseSettings, Env, NatsSettings};
@@ -152,7 +153,8 @@ pub async fn start(
     let wire = Wire::new(log.epoch());
     watch_dependencies(health, &log, &tables);
     let pace = Pace { heartbeat: settings.heartbeat, max_age: settings.feed_max_age };
-    let (looks, looked) = Looks::new();
+    let (recorder, recorded) = Recorder::new();
+    let (looks, refusals) = (Looks::new(recorder.clone()), Refusals::new(recorder.clone()));
     let claims = Box::pin(Claims::open(&log, settings.nats.replicas)).await?;
     let channel = Channel::new(log.client().clone());
     let (presence, told) = Presence::new();
@@ -184,7 +186,9 @@ pub async fn start(
     loops.spawn(async move { keyed.keyring().follow(&keyed).await });
     loops.spawn(keep_feeds(hub, pace, revocations, lifecycle.clone()));
     loops.spawn(tables.clone().poll_checkpoint().map(Ok));
-    loops.spawn(looks::write(Audit::new(&log), looked));
+    loops.spawn(recorded.write(Audit::new(&log)));
+    loops.spawn(Sealer::new(&log).follow());
+    loops.spawn(refusals.clone().follow());
     let objects = Box::pin(Objects::open(&settings.nats, "streamer objects")).await?;
     let fonts = settings.fonts.clone();
     // Looking through many files takes a moment, and nobody waits for it.
@@ -192,14 +196,15 @@ pub async fn start(
     let routes = router::routes(Edge {
         tickets: Tickets { auth, claims },
         tables: tables.clone(),
-        looks: looks.clone(),
+        looks,
+        refusals: refusals.clone(),
         feeds: Arc::new(feeds),
         list_cursors: cursors,
         search_cursors: Cursors::with(search::PURPOSE, &settings.auth.jwt_secret, log.epoch()),
         typesetter: Typesetter::new(settings.fonts),
         media: Media::new(objects.clone()),
     });
-    let work = run(loops, log, objects, tables, looks, lifecycle).boxed();
+    let work = run(loops, log, objects, tables, (recorder, refusals), lifecycle).boxed();
     Ok(Service { name: "streamer", routes, work })
 }
 
@@ -233,12 +238,17 @@ async fn run(
     log: Log,
     objects: Objects,
     tables: Tables,
-    looks: Looks,
+    (recorder, refusals): (Recorder, Refusals),
     lifecycle: Lifecycle,
 ) -> Result<(), AnyError> {
     let ended = tokio::select! {
         () = lifecycle.drained.cancelled() => {
-            looks.settle().await;
+            refusals.sum_up();
+            recorder.settle().await;
+            // What nobody seals now waits for the next start.
+            if let Err(error) = Sealer::new(&log).round().await {
+                tracing::debug!(%error, "the last records are not sealed");
+            }
             Ok(())
         }
         Some(ended) = loops.join_next() => match ended {

@@ -75,13 +75,6 @@ pub(crate) const CHECKPOINT_POLL: Duration = Duration::from_millis(5);
 /// How long the checkpoint is left alone after the database failed to say it.
 pub(crate) const CHECKPOINT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Looks that may wait for the audit log: all feeds of a process may end at once.
-pub(crate) const QUEUED_LOOKS: usize = 16_384;
-
-/// How long a read waits for its record in the audit log before it is answered 503: as long as a question to the log's
-/// server may take.
-pub(crate) const LOOK_PATIENCE: Duration = Duration::from_secs(2);
-
 /// Sounds and attachments that are read at once: each takes about two chunks of an object, 1 MiB, however slow its reader
 /// is.
 pub(crate) const MEDIA_AT_ONCE: usize = 128;

@@ -9,9 +9,10 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Extension, FromRef, FromRequestParts, Path, State};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::middleware;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use shared::audit::What;
+use shared::audit::{Refusals, What, refused};
 use shared::auth::{AnyCaller, Authenticator};
 use shared::http::openapi::{DocumentProblems, ListProblems, ReadProblems, tags};
 use shared::http::{Connections, Handover};
@@ -47,6 +48,7 @@ pub(crate) struct Edge {
     pub(crate) tickets: Tickets,
     pub(crate) tables: Tables,
     pub(crate) looks: Looks,
+    pub(crate) refusals: Refusals,
     pub(crate) feeds: Arc<Feeds>,
     pub(crate) list_cursors: Cursors,
     pub(crate) search_cursors: Cursors,
@@ -60,6 +62,12 @@ impl FromRef<Edge> for Authenticator {
     }
 }
 
+impl FromRef<Edge> for Looks {
+    fn from_ref(edge: &Edge) -> Self {
+        edge.looks.clone()
+    }
+}
+
 impl FromRef<Edge> for Tickets {
     fn from_ref(edge: &Edge) -> Self {
         edge.tickets.clone()
@@ -68,6 +76,7 @@ impl FromRef<Edge> for Tickets {
 
 /// Every endpoint of the read edge.
 pub(crate) fn routes(edge: Edge) -> OpenApiRouter {
+    let refusals = edge.refusals.clone();
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(calls::calls))
@@ -82,6 +91,7 @@ pub(crate) fn routes(edge: Edge) -> OpenApiRouter {
         .routes(routes!(websocket))
         .routes(routes!(tickets::stream_ticket))
         .with_state(edge)
+        .layer(middleware::from_fn_with_state(refusals, refused))
 }
 
 #[derive(Serialize, ToSchema)]

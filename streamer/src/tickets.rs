@@ -7,13 +7,14 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
-use shared::auth::{AnyCaller, Authenticator, BadTicket, Identity};
+use shared::audit::{Credential, What};
+use shared::auth::{AnyCaller, Authenticator, BadTicket, Identity, Proven};
 use shared::claims::{Claims, Unclaimed};
 use shared::http::openapi::{CommandProblems, tags};
 use shared::problem::{Kind, Problem};
 use utoipa::ToSchema;
 
-use crate::looks::Trail;
+use crate::looks::{Looks, Trail};
 use crate::query;
 
 /// What tickets need.
@@ -58,12 +59,16 @@ impl FromRef<Tickets> for Authenticator {
 )]
 pub(crate) async fn stream_ticket(
     State(tickets): State<Tickets>,
+    State(looks): State<Looks>,
     AnyCaller(identity): AnyCaller,
     trail: Trail,
 ) -> Result<Response, Problem> {
     let now = Utc::now();
     let made = tickets.auth.tokens().ticket(&identity, trail.key(), now);
     let (ticket, end) = made.map_err(Problem::internal)?;
+    let issued = trail.act(&identity, What::TokenIssued);
+    let to = issued.who.clone();
+    looks.record(Some(issued.issued(Credential::Ticket, &to, None, end))).await?;
     // In whole seconds, as the ticket itself counts.
     let expires_in = (end.timestamp() - now.timestamp()).unsigned_abs();
     Ok(([shared::http::NOT_STORED], Json(StreamTicket { ticket, expires_in })).into_response())
@@ -76,6 +81,7 @@ impl Tickets {
     /// 401 where it is no good, saying why; 503 where it is not certain that it was not used before.
     async fn redeem(&self, ticket: &str, parts: &mut Parts) -> Result<Identity, Problem> {
         let ticket = self.auth.tokens().check_ticket(ticket).map_err(refused)?;
+        Proven::note(parts, &ticket.identity, ticket.key.as_ref());
         if let Identity::Person(grant) = &ticket.identity
             && self.auth.revocations().contains(&grant.token_id)
         {

@@ -143,7 +143,7 @@ fn check(document: &Value, method: &str, path: &str, status: u16, headers: &Head
 
 /// The document's examples name two conversations, one of the participant that they name and one of another, and a dream
 /// that can be talked about.
-async fn with_conversations() -> (System, Vendor) {
+pub(crate) async fn with_conversations() -> (System, Vendor) {
     let vendor = Vendor::start().await;
     let system = Parts { vendor: Some(vendor.settings()), ..Parts::fresh().await }.start().await;
     let conversations = [("RID001", "conv_abc123"), ("RID002", "conv_919325590143_20251003_115804")];

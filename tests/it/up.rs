@@ -100,7 +100,7 @@ async fn operators_find_it_and_a_second_one_is_refused() {
     let audit = operate(&data_dir, &["audit", "--conversation", "conv_1", "--who", "r1", "--from", "1h"]);
     let audit = String::from_utf8(audit.stdout).unwrap();
     assert!(audit.contains("researcher r1  read conv_1 ") && audit.lines().count() == 1, "{audit}");
-    let audit = operate(&data_dir, &["audit", "--json"]);
+    let audit = operate(&data_dir, &["audit", "--json", "--what", "snapshot"]);
     let audit: serde_json::Value = serde_json::from_slice(&audit.stdout).unwrap();
     assert_eq!(audit["look"]["what"], "snapshot");
     let console = up.client().get("/console").await;

@@ -34,7 +34,7 @@ enum Command {
     Status(status::StatusArgs),
     /// Follows the log as readable lines or JSON
     Tail(tail::TailArgs),
-    /// Prints who looked at which conversation, when and from where
+    /// Prints who did what, when and from where; verifies that nothing of it was changed
     Audit(audit::AuditArgs),
     /// Makes a research data set from the log, or compares one with it
     Export(export::ExportArgs),
@@ -63,7 +63,7 @@ impl Cli {
             Command::Up(args) => Box::pin(up::run(args)).await,
             Command::Serve(args) => Box::pin(serve::run(args)).await,
             Command::Migrate(args) => Box::pin(migrate::run(args)).await,
-            Command::Token(args) => token::run(args),
+            Command::Token(args) => Box::pin(token::run(args)).await,
             Command::Status(args) => Box::pin(status::run(args)).await,
             Command::Tail(args) => Box::pin(tail::run(args)).await,
             Command::Audit(args) => Box::pin(audit::run(args)).await,

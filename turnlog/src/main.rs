@@ -8,6 +8,7 @@ mod environment;
 mod failure;
 mod files;
 mod instance;
+mod operator;
 mod progress;
 mod signals;
 mod target;

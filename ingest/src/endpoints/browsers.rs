@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use shared::audit::{Credential, Trail, What};
 use shared::auth::{AnyCaller, Grant, Identity, Session, Who, session_cookie, session_over};
 use shared::http::openapi::{CommandProblems, tags};
 use shared::http::{Arrival, NOT_STORED, RequestOrigin};
@@ -65,7 +66,9 @@ pub(crate) async fn begin_session(
     State(app): State<App>,
     AnyCaller(identity): AnyCaller,
     arrival: Arrival,
+    trail: Trail,
 ) -> Result<Response, Problem> {
+    let issued = trail.act(&identity, What::TokenIssued);
     let Identity::Person(grant) = identity else {
         let detail = "An API key begins no session; a browser must not hold one. Use a person's token.";
         return Err(Problem::new(Kind::Forbidden, detail));
@@ -74,6 +77,8 @@ pub(crate) async fn begin_session(
     let session = app.authenticator.tokens().session(&grant, now).map_err(Problem::internal)?;
     let ttl = (grant.expires_at - now).to_std().unwrap_or_default();
     let cookie = cookie(session_cookie(&session, ttl, arrival.https))?;
+    let id = app.authenticator.tokens().check_session(&session).map_err(Problem::internal)?.token_id;
+    app.record_issued(issued, Credential::Session, Some(&id), grant.expires_at).await?;
     Ok((cookie, [NOT_STORED], Json(SessionBegun::of(grant))).into_response())
 }
 

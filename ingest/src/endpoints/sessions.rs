@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
+use shared::audit::{Credential, Look, Looker, Trail, What};
 use shared::auth::{AnyCaller, Grant, Identity, Who};
 use shared::envelope::Origin;
 use shared::events::Revocation;
@@ -55,6 +56,7 @@ pub(crate) async fn login(
     Caller(address): Caller,
     allowances: Allowances,
     RequestOrigin(origin): RequestOrigin,
+    trail: Trail,
     request: Request,
 ) -> Result<Json<LoggedIn>, Problem> {
     let body = read_json(request, app.settings.max_body_bytes).await?;
@@ -70,7 +72,7 @@ pub(crate) async fn login(
         LoginMode::Open => drop(app.committer.submit(Command::Enrol(research_id.clone()), origin).await?),
         LoginMode::Enrolled | LoginMode::Code => app.check_known(&research_id, code).await?,
     }
-    app.token_for(research_id).map(Json)
+    app.token_for(research_id, &trail).await.map(Json)
 }
 
 /// Log out
@@ -120,11 +122,26 @@ impl App {
         if matches { Ok(()) } else { Err(wrong()) }
     }
 
-    fn token_for(&self, id: ParticipantId) -> Result<LoggedIn, Problem> {
+    async fn token_for(&self, id: ParticipantId, trail: &Trail) -> Result<LoggedIn, Problem> {
         let ttl = self.settings.token_ttl;
         let who = Who::Participant(id.clone());
-        let access_token =
-            self.authenticator.tokens().issue(&who, ttl, Utc::now()).map_err(Problem::internal)?;
+        let tokens = self.authenticator.tokens();
+        let access_token = tokens.issue(&who, ttl, Utc::now()).map_err(Problem::internal)?;
+        let grant = tokens.check(&access_token).map_err(Problem::internal)?;
+        let issued = trail.of(Looker::participant(&id), What::TokenIssued);
+        self.record_issued(issued, Credential::Token, Some(&grant.token_id), grant.expires_at).await?;
         Ok(LoggedIn { access_token, token_type: "bearer", expires_in: ttl.as_secs(), research_id: id })
+    }
+
+    /// Records that whoever asked gets a credential; it must not go out before.
+    pub(super) async fn record_issued(
+        &self,
+        asked: Look,
+        kind: Credential,
+        id: Option<&str>,
+        until: DateTime<Utc>,
+    ) -> Result<(), Problem> {
+        let to = asked.who.clone();
+        self.recorder.record(Some(asked.issued(kind, &to, id, until))).await
     }
 }

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use serde::Serialize;
+use shared::audit::{Credential, Looker, Trail, What};
 use shared::auth::AsParticipant;
 use shared::http::openapi::{ReadProblems, SessionProblems, tags};
 use shared::http::{Fields, RequestOrigin, read_json};
@@ -113,6 +114,7 @@ pub(crate) async fn init(
     AsParticipant { participant, .. }: AsParticipant,
     RequestOrigin(origin): RequestOrigin,
     allowances: Allowances,
+    trail: Trail,
     request: Request,
 ) -> Result<Response, Problem> {
     app.admit_session(&participant, &allowances)?;
@@ -120,8 +122,11 @@ pub(crate) async fn init(
     let dream = fields.required("dreamId", DreamId::try_from);
     let interpreter = fields.required("interpreterId", |name| app.settings.interpreters.find(name));
     let (dream, interpreter) = fields.finish(dream.zip(interpreter))?;
+    let issued = trail.of(Looker::participant(&participant), What::TokenIssued);
     let begun = app.begin(participant, dream, interpreter, origin).await?;
-    let Opened { conversation, signed_url, sequence, .. } = begun.opened;
+    let Opened { conversation, signed_url, sequence, expires_at } = begun.opened;
+    let issued = issued.of(&conversation, None);
+    app.record_issued(issued, Credential::SignedUrl, None, expires_at.instant()).await?;
     let data = Talk {
         conversation_id: conversation,
         signed_url,
@@ -150,14 +155,18 @@ pub(crate) async fn refresh_token(
     AsParticipant { participant, .. }: AsParticipant,
     RequestOrigin(origin): RequestOrigin,
     allowances: Allowances,
+    trail: Trail,
     request: Request,
 ) -> Result<Response, Problem> {
     app.admit_session(&participant, &allowances)?;
     let mut fields = Fields::of(read_json(request, app.settings.max_body_bytes).await?);
     let conversation = fields.required("conversationId", ConversationId::try_from);
     let conversation = fields.finish(conversation)?;
+    let issued = trail.of(Looker::participant(&participant), What::TokenIssued);
     let opened = app.go_on(participant, &conversation, origin).await?;
     let Opened { conversation: conversation_id, signed_url, expires_at, sequence } = opened;
+    let issued = issued.of(&conversation_id, None);
+    app.record_issued(issued, Credential::SignedUrl, None, expires_at.instant()).await?;
     let data = Refreshed { conversation_id, signed_url, expires_at };
     Ok(stored(sequence, TalkRefreshed { success: true, data }))
 }

@@ -56,7 +56,7 @@ impl Tokens {
     ///
     /// # Errors
     /// [`BadToken::Expired`] or [`BadToken::Invalid`].
-    pub(super) fn check_session(&self, session: &str) -> Result<Grant, BadToken> {
+    pub fn check_session(&self, session: &str) -> Result<Grant, BadToken> {
         self.open(session, Purpose::Session)?.try_into()
     }
 

@@ -1,7 +1,7 @@
 //! The caller of a request, as a parameter of its handler: a handler that takes it cannot forget the check.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::HeaderMap;
@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq;
 
 use super::tokens::BadToken;
 use super::{Grant, Revocations, Session, Tokens, Who};
+use crate::audit::Looker;
 use crate::config::{AuthSettings, Secret};
 use crate::ids::{AdminId, CompanyId, ParticipantId};
 use crate::limiter::{Allowances, Limiter};
@@ -51,6 +52,45 @@ impl From<KeyId> for KeyName {
     fn from(KeyId(hash): KeyId) -> Self {
         let start = hash[..6].iter();
         Self(start.fold("key_".to_owned(), |name, byte| name + &format!("{byte:02x}")))
+    }
+}
+
+/// Who a request has shown to be, whatever becomes of it: also with a token that has expired or was revoked. It stands in
+/// the extensions of a request whose refusal is recorded. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Proven(Arc<OnceLock<Shown>>);
+
+#[derive(Debug)]
+enum Shown {
+    Service(Option<KeyName>),
+    Person(Who),
+}
+
+impl Proven {
+    /// Who; none where nobody showed it.
+    pub fn get(&self) -> Option<Looker> {
+        self.0.get().map(|shown| match shown {
+            Shown::Service(key) => Looker::anyone(&Identity::Service, key.as_ref()),
+            Shown::Person(who) => Looker::person(who),
+        })
+    }
+
+    /// Notes that whoever calls is this one. The first who is noted stays.
+    pub fn note(parts: &Parts, identity: &Identity, key: Option<&KeyName>) {
+        match identity {
+            Identity::Service => Self::set(parts, || Shown::Service(key.cloned())),
+            Identity::Person(grant) => Self::note_person(parts, grant),
+        }
+    }
+
+    pub(super) fn note_person(parts: &Parts, grant: &Grant) {
+        Self::set(parts, || Shown::Person(grant.who.clone()));
+    }
+
+    fn set(parts: &Parts, shown: impl FnOnce() -> Shown) {
+        if let Some(proven) = parts.extensions.get::<Self>() {
+            proven.0.get_or_init(shown);
+        }
     }
 }
 
@@ -125,10 +165,17 @@ impl Authenticator {
     fn known(&self, parts: &Parts) -> Result<(Identity, Option<KeyId>), Problem> {
         let credential = Bearer::of(parts)?;
         if let Some(key) = self.api_key(credential) {
+            Proven::note(parts, &Identity::Service, Some(&key.into()));
             spend(key, parts)?;
             return Ok((Identity::Service, Some(key)));
         }
-        let grant = self.grant(credential).map_err(refused)?;
+        let grant = self.grant(credential).map_err(|bad| {
+            if let Some(grant) = self.tokens.expired(credential).filter(|_| bad == BadToken::Expired) {
+                Proven::note_person(parts, &grant);
+            }
+            refused(bad)
+        })?;
+        Proven::note_person(parts, &grant);
         if self.revocations.contains(&grant.token_id) {
             return Err(refused(BadToken::Revoked));
         }

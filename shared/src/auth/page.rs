@@ -6,7 +6,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
 use super::tokens::BadToken;
-use super::{AnyCaller, Authenticator, Grant, Identity, cookie};
+use super::{AnyCaller, Authenticator, Grant, Identity, Proven, cookie};
 use crate::http::Arrival;
 use crate::problem::{Kind, Problem};
 
@@ -31,6 +31,7 @@ impl Session {
             return Err(Problem::new(Kind::Forbidden, detail));
         }
         let grant = auth.tokens().check_session(&session).map_err(refused)?;
+        Proven::note_person(parts, &grant);
         if auth.revocations().contains(&grant.token_id) {
             return Err(refused(BadToken::Revoked));
         }

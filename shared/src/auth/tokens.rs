@@ -134,6 +134,14 @@ impl Tokens {
     pub fn check(&self, token: &str) -> Result<Grant, BadToken> {
         self.open(token, Purpose::Access)?.try_into()
     }
+
+    /// Whom a token spoke for that is good but for its age.
+    pub(super) fn expired(&self, token: &str) -> Option<Grant> {
+        let mut validation = self.validation(Purpose::Access);
+        validation.validate_exp = false;
+        let opened = jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation);
+        opened.ok()?.claims.try_into().ok()
+    }
 }
 
 impl Tokens {
@@ -166,17 +174,22 @@ impl Tokens {
 
     /// What was signed, if it was signed here for this purpose and has not expired.
     pub(super) fn open(&self, text: &str, purpose: Purpose) -> Result<Claims, BadToken> {
+        let validation = self.validation(purpose);
+        let opened = jsonwebtoken::decode::<Claims>(text, &self.decoding, &validation);
+        opened.map(|data| data.claims).map_err(|error| {
+            let expired = matches!(error.kind(), jsonwebtoken::errors::ErrorKind::ExpiredSignature);
+            if expired { BadToken::Expired } else { BadToken::Invalid }
+        })
+    }
+
+    fn validation(&self, purpose: Purpose) -> Validation {
         // One algorithm and no other: a token never chooses how it is checked.
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[self.audience(purpose)]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         validation.leeway = 0;
-        let opened = jsonwebtoken::decode::<Claims>(text, &self.decoding, &validation);
-        opened.map(|data| data.claims).map_err(|error| {
-            let expired = matches!(error.kind(), jsonwebtoken::errors::ErrorKind::ExpiredSignature);
-            if expired { BadToken::Expired } else { BadToken::Invalid }
-        })
+        validation
     }
 
     pub(super) fn audience(&self, purpose: Purpose) -> String {
@@ -244,11 +257,14 @@ mod tests {
         let hour = Duration::from_secs(3600);
         let old = ours.issue(&who, hour, Utc::now() - hour - hour).unwrap();
         assert_eq!(ours.check(&old), Err(BadToken::Expired));
+        assert_eq!(ours.expired(&old).map(|grant| grant.who), Some(who.clone()));
         for other in [
             tokens("another secret of 32 bytes or more", "turnlog"),
             tokens("a secret of at least 32 bytes ...", "x"),
         ] {
             assert_eq!(ours.check(&other.issue(&who, hour, Utc::now()).unwrap()), Err(BadToken::Invalid));
+            let old = other.issue(&who, hour, Utc::now() - hour - hour).unwrap();
+            assert_eq!(ours.expired(&old), None, "whoever signed it proves nothing");
         }
         let good = ours.issue(&who, hour, Utc::now()).unwrap();
         let payload = good.split('.').nth(1).unwrap();

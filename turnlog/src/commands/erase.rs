@@ -6,7 +6,6 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use clap::Subcommand;
 use ingest::erase::{self, Erased, Found};
-use nix::unistd::{Uid, User};
 use projector::scrub::{Scrub, Wal};
 use shared::audit::{Audit, Look, What};
 use shared::config::DatabaseSettings;
@@ -18,6 +17,7 @@ use super::tail::plain;
 use super::{open_log, open_objects};
 use crate::environment::Environment;
 use crate::failure::{Failure, OrFail};
+use crate::operator;
 use crate::progress::Progress;
 use crate::signals;
 use crate::target::Target;
@@ -195,12 +195,6 @@ fn confirm(id: &ParticipantId) -> Result<(), Failure> {
     } else {
         Err(Failure::new("that is another id; nothing was changed"))
     }
-}
-
-/// Who runs this.
-pub(super) fn user() -> String {
-    let user = User::from_uid(Uid::current()).ok().flatten();
-    user.map_or_else(|| format!("uid {}", Uid::current()), |user| user.name)
 }
 
 fn tombstone(id: &ParticipantId, erased: &Erased) -> String {

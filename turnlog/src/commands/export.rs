@@ -1,21 +1,21 @@
 //! `turnlog export`: a data set from the log, or one compared with it.
 
 mod progress;
+mod recorded;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 use exporter::{AsOf, Exported, Format, Part, Selection, Wanted};
-use serde_json::Value;
-use shared::audit::{Audit, Look, What};
-use shared::log::Log;
+use serde_json::json;
 
-use super::erase::user;
+use recorded::Recorded;
+
 use super::reconcile::time;
 use super::{open_log, open_objects};
-use crate::failure::{Failure, OrFail};
+use crate::failure::Failure;
 use crate::signals;
 use crate::target::Target;
 
@@ -134,17 +134,18 @@ pub(crate) async fn run(args: ExportArgs) -> Result<(), Failure> {
     let progress = exporter::Progress::stopping(stop);
     // On the heap, as both are large.
     let done = if let Some(folder) = &args.verify {
+        let record = Recorded::begin(&log, json!({"compares": true}), folder).await?;
         let verified = Box::pin(exporter::verify(&log, &objects, folder, &progress));
         let verified = progress::shown(&progress, verified).await;
+        record.end("compared", verified.as_ref().ok().map(|_| (None, folder.as_path()))).await?;
         verified.map(|verified| format!("{} files are what the log gives", verified.files.len()))
     } else {
         let (out, wanted) = args.wanted();
-        let asked = wanted.asked();
+        let record = Recorded::begin(&log, wanted.asked(), &out).await?;
         let exported = Box::pin(exporter::export(&log, &objects, wanted, &out, &progress));
         let exported = progress::shown(&progress, exported).await;
-        if let Ok(exported) = &exported {
-            note(&log, exported, asked, &out).await?;
-        }
+        let made = exported.as_ref().ok().map(|made| (Some((made.range, made.as_of)), out.as_path()));
+        record.end("made", made).await?;
         exported.map(|exported| summary(&exported, &out.display().to_string()))
     };
     objects.close().await;
@@ -152,13 +153,6 @@ pub(crate) async fn run(args: ExportArgs) -> Result<(), Failure> {
     let done = done.map_err(|error| Failure::new(error.to_string()))?;
     println!("{done}");
     Ok(())
-}
-
-/// Has the audit log know of it: when somebody is erased, data sets that may hold them are called back.
-async fn note(log: &Log, exported: &Exported, asked: Value, out: &Path) -> Result<(), Failure> {
-    let look = Look::by_operator(&user(), What::DataSetEnded).range(Some(exported.range));
-    let look = look.with("as_of", exported.as_of).with("asked", asked).with("out", out.display().to_string());
-    Audit::new(log).record(&look).await.or_fail("record the data set in the audit log")
 }
 
 impl ExportArgs {

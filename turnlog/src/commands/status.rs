@@ -5,6 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use projector::{Refused, SourceStatus, Status};
 use serde_json::{Value, json};
+use shared::audit::Audit;
+use shared::audit::seal::Sealed;
 use shared::config::{DatabaseSettings, HttpSettings};
 use shared::events::Source;
 use shared::log::{Extent, Log};
@@ -43,6 +45,8 @@ struct Report {
     lag_seconds: f64,
     /// `None` where the read edge does not answer.
     feeds: Option<u64>,
+    /// The newest seal of the audit log.
+    sealed: Option<Sealed>,
     url: String,
 }
 
@@ -75,6 +79,7 @@ async fn look(environment: &Environment, url: String) -> Result<Report, Failure>
         extent,
         projector,
         feeds: feeds(&url).await,
+        sealed: Audit::new(&log).sealed().await.or_fail("look at the audit log")?,
         url,
     })
 }
@@ -136,6 +141,9 @@ impl Report {
             "parked": self.projector.parked,
             "dropped": self.projector.dropped,
             "feeds": self.feeds,
+            "audit": self.sealed.map(|sealed| json!({
+                "sealed_to": sealed.to, "sealed_at": time(Some(sealed.at)), "head": sealed.head.to_string(),
+            })),
             "webhooks": self.projector.sources.iter().map(source_json).collect::<Vec<_>>(),
             "refused_last_24h": self.projector.refused.iter().map(refused_json).collect::<Vec<_>>(),
         })
@@ -149,6 +157,7 @@ impl Report {
              projector  at {}, {} events and {:.1} s behind\n\
              parked     {} (dropped: {})\n\
              feeds      {feeds}\n\
+             audit      {}\n\
              {}\
              versions   turnlog {}, nats-server {}, Postgres {}\n\
              address    {}\n",
@@ -161,6 +170,8 @@ impl Report {
             self.lag_seconds,
             self.projector.parked,
             self.projector.dropped,
+            self.sealed
+                .map_or("nothing is sealed yet".to_owned(), |sealed| format!("sealed, head {}", sealed.head)),
             webhooks_text(&self.projector.sources, &self.projector.refused),
             env!("CARGO_PKG_VERSION"),
             self.nats_version,

@@ -1,14 +1,17 @@
-//! `turnlog token`: a token alone on stdout.
+//! `turnlog token`: a token alone on stdout, once it stands in the audit log that there is one.
 
 use std::time::Duration;
 
 use chrono::Utc;
 use clap::Subcommand;
+use shared::audit::{Audit, Credential, Look, Looker, What};
 use shared::auth::{Tokens, Who};
 use shared::config::AuthSettings;
 use shared::ids::{AdminId, CompanyId, ParticipantId};
 
+use super::open_log;
 use crate::failure::{Failure, OrFail};
+use crate::operator;
 use crate::target::Target;
 
 /// Arguments of `token`.
@@ -46,7 +49,7 @@ enum Holder {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: TokenArgs) -> Result<(), Failure> {
+pub(crate) async fn run(args: TokenArgs) -> Result<(), Failure> {
     let environment = args.target.environment()?;
     let (auth, usual) = environment.read(|env| {
         (AuthSettings::from_env(env), env.seconds("TOKEN_TTL_SECONDS", Duration::from_secs(24 * 3600)))
@@ -62,8 +65,15 @@ pub(crate) fn run(args: TokenArgs) -> Result<(), Failure> {
         },
         Holder::Researcher { id } => Who::Researcher(id),
     };
-    let token =
-        Tokens::new(&auth).issue(&who, args.ttl.unwrap_or(usual), Utc::now()).or_fail("make the token")?;
+    let tokens = Tokens::new(&auth);
+    let token = tokens.issue(&who, args.ttl.unwrap_or(usual), Utc::now()).or_fail("make the token")?;
+    let grant = tokens.check(&token).or_fail("make the token")?;
+    let log = open_log(&environment).await?;
+    let issued = Look::by_operator(&operator::name(), What::TokenIssued);
+    let issued =
+        issued.issued(Credential::Token, &Looker::person(&who), Some(&grant.token_id), grant.expires_at);
+    Audit::new(&log).record(&issued).await.or_fail("record the token, so there is none")?;
+    log.close().await;
     println!("{token}");
     Ok(())
 }

@@ -16,6 +16,15 @@ use crate::files;
 
 /// The configuration of every deployment; ours only adds what differs by place.
 const SHIPPED: &str = include_str!("../../../nats.conf");
+/// What the services must not be able to do to the audit log, which they write; also in `deploy/nats.conf`.
+const DENIED: [&str; 5] = [
+    "$JS.API.STREAM.DELETE.AUDIT",
+    "$JS.API.STREAM.MSG.DELETE.AUDIT",
+    "$JS.API.STREAM.PURGE.AUDIT",
+    "$JS.API.STREAM.RESTORE.AUDIT",
+    // Limits take out, too.
+    "$JS.API.STREAM.UPDATE.AUDIT",
+];
 const STOP: Signal = Signal::SIGTERM;
 
 /// A private nats-server, ready to be started.
@@ -47,7 +56,8 @@ impl Nats {
              include \"shipped.conf\"\n\
              listen: \"{address}\"\n\
              server_name: \"{name}\"\n\
-             authorization {{ user: \"turnlog\", password: \"{}\" }}\n",
+             authorization {{ users: [{{user: \"turnlog\", password: \"{}\", \
+             permissions: {{publish: {{deny: {DENIED:?}}}}}}}] }}\n",
             self.password
         );
         files::write_private(&config, &text)?;
@@ -80,5 +90,17 @@ impl Nats {
 
     fn pid_file(&self) -> PathBuf {
         self.folder.join("nats-server.pid")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_deny_the_same() {
+        let deployed = include_str!("../../../deploy/nats.conf");
+        let denied = deployed.matches("$JS.API.").count();
+        assert!(denied == DENIED.len() && DENIED.iter().all(|subject| deployed.contains(subject)));
     }
 }
