@@ -77,6 +77,7 @@ impl Description<'_> {
                 "arguments": self.arguments,
                 "events_read": self.read.events,
                 "unreadable_events": self.read.unreadable,
+                "unknown_events": self.read.unknown,
                 "files": self.files.iter().map(digest).collect::<Vec<_>>(),
             },
         });

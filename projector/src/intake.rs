@@ -30,6 +30,10 @@ const LARGE_COST: usize = 8;
 /// Pause before the object store is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
+/// Why an event is set aside that a newer version wrote. One text for all: it tells them from faults, also in the table,
+/// and by it a version that knows their types finds them.
+pub(crate) const OF_NEWER: &str = "unknown type: a newer version wrote it, and folds it as soon as it runs";
+
 /// An entry of the log, and what it says, or why it says nothing. The entry itself is let go: its headers are
 /// many small allocations, which cost more the longer they live.
 #[derive(Debug)]
@@ -59,11 +63,14 @@ pub(crate) struct Unreadable {
 impl From<Entry> for Item {
     fn from(entry: Entry) -> Self {
         let event_id = entry.event_id().to_owned();
-        let event = entry.decode().map_err(|error| Unreadable {
-            event_type: entry.event_type().to_owned(),
-            erased: matches!(error, DecodeError::Erased),
-            reason: error.to_string(),
-            source: None,
+        let event = entry.decode().map_err(|error| {
+            let newer = matches!(error, DecodeError::UnknownType(_));
+            Unreadable {
+                event_type: entry.event_type().to_owned(),
+                erased: matches!(error, DecodeError::Erased),
+                reason: if newer { OF_NEWER.to_owned() } else { error.to_string() },
+                source: None,
+            }
         });
         let (sequence, stored_at, subject) = (entry.sequence, entry.stored_at, entry.subject);
         Self { sequence, stored_at, subject, event_id, event, reading: None }.understood()

@@ -14,6 +14,7 @@ mod rows;
 mod run;
 mod status;
 pub mod verify;
+mod waiting;
 
 use std::time::Duration;
 

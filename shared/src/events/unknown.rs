@@ -18,7 +18,9 @@ pub fn is_ours(type_name: &str) -> bool {
             && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
     };
     let version = |number: &str| {
-        !number.starts_with('0') && (1..=9).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit())
+        !number.starts_with('0')
+            && (1..=9).contains(&number.len())
+            && number.bytes().all(|b| b.is_ascii_digit())
     };
     let Some(rest) = type_name.strip_prefix("turnlog.") else { return false };
     let Some((what, number)) = rest.rsplit_once(".v") else { return false };
@@ -82,7 +84,8 @@ mod tests {
 
     #[test]
     fn types_of_a_newer_version_are_told_from_what_somebody_else_wrote() {
-        let ours = ["turnlog.message.annotated.v1", "turnlog.message.recorded.v9", "turnlog.call.taken_over.v123"];
+        let ours =
+            ["turnlog.message.annotated.v1", "turnlog.message.recorded.v9", "turnlog.call.taken_over.v123"];
         let foreign = [
             "",
             "turnlog",

@@ -135,7 +135,10 @@ mod tests {
         assert_eq!(read(MESSAGE, "turnlog.turn.said.v1", &first).unwrap(), newest);
         assert_eq!(read(MESSAGE, "turnlog.turn.said.v2", &second).unwrap(), newest);
         assert!(read(MESSAGE, "turnlog.turn.said.v3", &second).unwrap().is_none(), "of a newer version");
-        assert!(lift(MESSAGE, "turnlog.message.recorded.v1", b"{}").unwrap().is_none(), "nothing is done to the newest");
+        assert!(
+            lift(MESSAGE, "turnlog.message.recorded.v1", b"{}").unwrap().is_none(),
+            "nothing is done to the newest"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use projector::{Refused, SourceStatus, Status};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use shared::config::{DatabaseSettings, HttpSettings};
 use shared::events::Source;
 use shared::log::{Extent, Log};
@@ -135,10 +135,27 @@ impl Report {
             },
             "parked": self.projector.parked,
             "dropped": self.projector.dropped,
+            "waiting": self.waiting_json(),
             "feeds": self.feeds,
             "webhooks": self.projector.sources.iter().map(source_json).collect::<Vec<_>>(),
             "refused_last_24h": self.projector.refused.iter().map(refused_json).collect::<Vec<_>>(),
         })
+    }
+
+    fn waiting_json(&self) -> Value {
+        let waiting = &self.projector.waiting;
+        let types: Map<_, _> =
+            waiting.types().map(|(name, events)| (name.to_owned(), json!(events))).collect();
+        json!({"events": waiting.total(), "types": types})
+    }
+
+    /// Nothing, unless a newer version wrote to the log.
+    fn waiting_text(&self) -> String {
+        let waiting = &self.projector.waiting;
+        match waiting.total() {
+            0 => String::new(),
+            events => format!("waiting    {events} for a newer version of turnlog: {waiting}\n"),
+        }
     }
 
     fn text(&self) -> String {
@@ -148,6 +165,7 @@ impl Report {
             "log        {} events, last sequence {}, {} bytes, epoch {}\n\
              projector  at {}, {} events and {:.1} s behind\n\
              parked     {} (dropped: {})\n\
+             {}\
              feeds      {feeds}\n\
              {}\
              versions   turnlog {}, nats-server {}, Postgres {}\n\
@@ -161,6 +179,7 @@ impl Report {
             self.lag_seconds,
             self.projector.parked,
             self.projector.dropped,
+            self.waiting_text(),
             webhooks_text(&self.projector.sources, &self.projector.refused),
             env!("CARGO_PKG_VERSION"),
             self.nats_version,
