@@ -34,6 +34,16 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// and by it a version that knows their types finds them.
 pub(crate) const OF_NEWER: &str = "unknown type: a newer version wrote it, and folds it as soon as it runs";
 
+/// What ends the reason of a webhook that was set aside because this version does not understand it.
+const NOT_UNDERSTOOD: &str = "; a newer version may understand it";
+/// Why a webhook is set aside whose body lies elsewhere.
+const NO_PAYLOAD: &str = "its payload is not in the object store, or too large to be read";
+
+/// Whether what was set aside for this reason was counted with its source all the same.
+pub(crate) fn was_counted(reason: &str) -> bool {
+    reason == NO_PAYLOAD || reason.ends_with(NOT_UNDERSTOOD)
+}
+
 /// An entry of the log, and what it says, or why it says nothing. The entry itself is let go: its headers are
 /// many small allocations, which cost more the longer they live.
 #[derive(Debug)]
@@ -104,7 +114,7 @@ impl Item {
         let nowhere = matches!(self.event, Ok(Event::WebhookReceived(_)))
             && heading(json.raw()).is_none_or(|heading| heading.conversation.is_none());
         if reading.is_none() || nowhere {
-            let (reason, source) = (format!("{why}; a newer version may understand it"), *source);
+            let (reason, source) = (format!("{why}{NOT_UNDERSTOOD}"), *source);
             self.set_aside(reason, Some(source));
         } else {
             self.reading = reading;
@@ -139,10 +149,7 @@ impl Item {
         };
         let json = text.and_then(|text| RawJson::new(text).ok());
         let Some(json) = json else {
-            self.set_aside(
-                "its payload is not in the object store, or too large to be read".into(),
-                Some(source),
-            );
+            self.set_aside(NO_PAYLOAD.into(), Some(source));
             return Ok(0);
         };
         if let Ok(

@@ -14,7 +14,7 @@ use crate::apply;
 use crate::database::{DatabaseError, Nature, connect, impersonal, nature};
 use crate::fold::fold;
 use crate::index;
-use crate::intake::{Item, OF_NEWER};
+use crate::intake::{Item, OF_NEWER, was_counted};
 use crate::rows::{Changes, ParkedRow, number};
 
 /// Why an operator's command did not work.
@@ -137,12 +137,14 @@ pub(crate) async fn try_again(
     objects: &Objects,
     sequence: u64,
 ) -> Result<Outcome, ParkedError> {
-    find(connection, sequence).await?;
+    let parked = find(connection, sequence).await?;
     let entry = log.get(sequence).await?.ok_or(ParkedError::Gone(sequence))?;
     let mut target = Item::from(entry);
     target.fetch(objects).await?;
     let reason = match &target.event {
-        Ok(event) => match apply_again(connection, log, objects, &target, event).await {
+        Ok(event) => match apply_again(connection, log, objects, &target, event, was_counted(&parked.reason))
+            .await
+        {
             Ok(()) => return Ok(Outcome::Applied),
             Err(ParkedError::Database(DatabaseError::Statement(error))) if nature(&error) == Nature::Data => {
                 impersonal(&error)
@@ -239,13 +241,15 @@ async fn find(connection: &mut PgConnection, sequence: u64) -> Result<ParkedEven
     row.map(ParkedEvent::from).ok_or(ParkedError::Unknown(sequence))
 }
 
-/// Applies one event, and after it those that were folded without it and would have changed what it writes.
+/// Applies one event, and after it those that were folded without it and would have changed what it writes. Where it
+/// was `counted` with its source when it was set aside, it is not counted again.
 async fn apply_again(
     connection: &mut PgConnection,
     log: &Log,
     objects: &Objects,
     target: &Item,
     event: &Event,
+    counted: bool,
 ) -> Result<(), ParkedError> {
     let mut transaction = connection.begin().await?;
     // While this is held the projector cannot commit, so nothing comes between reading the log and writing
@@ -277,8 +281,16 @@ async fn apply_again(
     for item in &mut later {
         item.fetch(objects).await?;
     }
-    apply::rows(&mut transaction, &fold(std::slice::from_ref(target))).await?;
+    let mut changes = fold(std::slice::from_ref(target));
+    let source = changes.sources.first().map(|row| row.source);
+    if counted {
+        changes.sources.clear();
+    }
+    apply::rows(&mut transaction, &changes).await?;
     apply::rows(&mut transaction, &fold(&later)).await?;
+    if let Some(source) = source {
+        apply::failures(&mut transaction, source).await?;
+    }
     // The index may be past it.
     let sequence = number(target.sequence);
     index::range(&mut transaction, sequence - 1, sequence).await?;
