@@ -37,7 +37,7 @@ async fn say(caller: &Client, id: &str, content: &str) -> u64 {
 }
 
 /// What people and services do, of every kind; answers the last event.
-async fn busy(system: &System) -> u64 {
+pub(crate) async fn busy(system: &System) -> u64 {
     let caller = system.client.login(OWNER).await;
     let profile =
         caller.put("/api/v1/profile", &json!({"name": "Ada", "age": 36, "location": "London"})).await;
@@ -128,7 +128,7 @@ async fn stories(system: &System) -> u64 {
 }
 
 /// Waits until tables and search are there.
-async fn indexed(system: &System, last: u64) {
+pub(crate) async fn indexed(system: &System, last: u64) {
     system.projected(last).await;
     eventually("the search index reaches the sequence", || async {
         let found = system.rows("SELECT last_sequence FROM turnlog.checkpoint WHERE name = 'search'").await;
@@ -138,7 +138,10 @@ async fn indexed(system: &System, last: u64) {
 }
 
 /// Everything that the tables hold, by table.
-async fn everything(connection: &mut PgConnection, generation: &str) -> Vec<(String, Vec<String>)> {
+pub(crate) async fn everything(
+    connection: &mut PgConnection,
+    generation: &str,
+) -> Vec<(String, Vec<String>)> {
     let names: Vec<String> = sqlx::query_scalar(TABLES).fetch_all(&mut *connection).await.unwrap();
     let mut all = Vec::new();
     for name in names {
@@ -158,14 +161,14 @@ fn assert_same(one: &[(String, Vec<String>)], other: &[(String, Vec<String>)], b
 }
 
 /// What an operator's commands need.
-struct Operator {
+pub(crate) struct Operator {
     database: DatabaseSettings,
     log: Log,
     objects: Objects,
 }
 
 impl Operator {
-    async fn of(parts: &Parts) -> Self {
+    pub(crate) async fn of(parts: &Parts) -> Self {
         let database = DatabaseSettings { url: Secret::new(parts.database_url.clone()) };
         let log = Log::open(&parts.nats, "test").await.unwrap();
         let objects = Objects::open(&parts.nats, "test").await.unwrap();
@@ -178,7 +181,7 @@ impl Operator {
         Box::pin(run).await.map(|done| done.events)
     }
 
-    async fn rebuild(&self) -> Result<u64, RebuildError> {
+    pub(crate) async fn rebuild(&self) -> Result<u64, RebuildError> {
         self.rebuild_with(Options::default()).await
     }
 
@@ -188,7 +191,7 @@ impl Operator {
         Box::pin(back).await.map(|done| done.events)
     }
 
-    async fn verify(&self) -> (Verified, Vec<Difference>) {
+    pub(crate) async fn verify(&self) -> (Verified, Vec<Difference>) {
         let (mut found, mut show) = (Vec::new(), |_| ());
         let mut each = |difference| found.push(difference);
         let run = verify::run(&self.database, &self.log, &self.objects, false, &mut show, &mut each);
