@@ -8,13 +8,14 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use shared::envelope::Entry;
+use shared::envelope::{DecodeError, Entry};
+use shared::events::unknown::Tally;
 use shared::events::{Enrolment, Event, Payload, RawJson, Report};
 use shared::ids::ConversationId;
 use shared::limits::MAX_REPORT_BYTES;
 use shared::objects::{ObjectName, Objects};
 use shared::report::Reading;
-use shared::subjects::Subject;
+use shared::subjects::{self, Aggregate, Subject};
 use tokio::runtime::Handle;
 
 use crate::arguments::{Arguments, Part};
@@ -42,6 +43,8 @@ pub(crate) struct Gathering {
     pub(crate) folding: Folding,
     pub(crate) events: Option<Writer>,
     pub(crate) read: Read,
+    /// What a newer version wrote, by type.
+    pub(crate) unknown: Tally,
 }
 
 /// What was read.
@@ -51,6 +54,8 @@ pub(crate) struct Read {
     pub(crate) events: u64,
     /// Entries that this version could not read.
     pub(crate) unreadable: u64,
+    /// Those of them that a newer version wrote.
+    pub(crate) unknown: u64,
     /// When the last one was stored, in microseconds.
     pub(crate) last_at: i64,
 }
@@ -76,6 +81,7 @@ impl Gathering {
             folding: Folding::new(folder),
             events,
             read: Read::default(),
+            unknown: Tally::default(),
             arguments,
         })
     }
@@ -90,10 +96,14 @@ impl Gathering {
         }
         let event = entry.decode();
         self.read.unreadable += u64::from(event.is_err());
+        if event.as_ref().is_err_and(DecodeError::is_of_newer) {
+            self.read.unknown += 1;
+            self.unknown.add(entry.event_type(), 1);
+        }
         if !self.subjects.is_empty() && !self.subjects.contains(&entry.subject) {
             return Ok(());
         }
-        self.event(entry, event.as_ref().ok(), stored_at)?;
+        self.event(entry, event.as_ref(), stored_at)?;
         let includes = |part| self.arguments.include.contains(&part);
         let (messages, conversations) = (includes(Part::Messages), includes(Part::Conversations));
         let (Ok(event), true) = (event, messages || conversations) else { return Ok(()) };
@@ -108,7 +118,15 @@ impl Gathering {
         self.folding.take(&Fact { sequence, stored_at, token, event: &event, reading: reading.as_ref() })
     }
 
-    fn event(&mut self, entry: &Entry, event: Option<&Event>, recorded_at: i64) -> Result<()> {
+    fn event(
+        &mut self,
+        entry: &Entry,
+        event: std::result::Result<&Event, &DecodeError>,
+        recorded_at: i64,
+    ) -> Result<()> {
+        // Where secrets are in what a newer version says of a participant, this one cannot know.
+        let hidden = event.is_err() && subjects::is_of(&entry.subject, Aggregate::Participant);
+        let event = event.ok();
         let selection = &self.arguments.selection;
         let Some(writer) = &mut self.events else { return Ok(()) };
         let names = event.map(named).unwrap_or_default();
@@ -129,7 +147,7 @@ impl Gathering {
             subject: &entry.subject,
             conversation_id: names.conversation,
             participant_id: names.participant,
-            data: without_secrets.as_deref().or_else(|| entry.json(event.is_some())),
+            data: without_secrets.as_deref().or_else(|| entry.json(event.is_some())).filter(|_| !hidden),
         })
     }
 

@@ -92,6 +92,7 @@ impl Description<'_> {
                 "events_read": self.read.events,
                 "unreadable_events": self.read.unreadable,
                 "erased": self.erased,
+                "unknown_events": self.read.unknown,
                 "files": self.files.iter().map(digest).collect::<Vec<_>>(),
             },
         });

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use chrono::Utc;
 use shared::envelope::Entry;
+use shared::events::unknown::Tally;
 use shared::ids::ConversationId;
 use shared::log::Log;
 use shared::objects::Objects;
@@ -34,6 +35,8 @@ pub struct Exported {
     pub bytes: u64,
     /// Events that this version could not read.
     pub unreadable: u64,
+    /// Those of them that a newer version wrote, by type.
+    pub unknown: Tally,
 }
 
 /// Makes a data set in a folder.
@@ -97,7 +100,8 @@ pub(crate) async fn make(
     let staging = Staging::begin(out)?;
     let folder = staging.folder().to_owned();
     let gathering = Gathering::begin(arguments.clone(), objects.clone(), &folder)?;
-    let gathered = gather(log, gathering, progress).await?;
+    let mut gathered = gather(log, gathering, progress).await?;
+    let unknown = std::mem::take(&mut gathered.unknown);
     let erased = erased(log, &arguments).await?;
     let (read, epoch, watch) = (gathered.read, log.epoch().to_owned(), progress.clone());
     let finish = move || {
@@ -113,6 +117,7 @@ pub(crate) async fn make(
             as_of: arguments.as_of,
             bytes: files.iter().map(|file| file.written.bytes).sum(),
             unreadable: read.unreadable,
+            unknown,
         })
     };
     tokio::task::spawn_blocking(finish).await.map_err(ExportError::encode)?

@@ -138,7 +138,8 @@ impl Committer {
     /// The state of an aggregate as the log has it now, not as it was cached.
     ///
     /// # Errors
-    /// [`Failure::Unavailable`] when the log does not answer within the deadline.
+    /// [`Failure::Unavailable`] when the log does not answer within the deadline, [`Refusal::Newer`] where this version
+    /// cannot know it.
     pub async fn look<T>(&self, subject: &Subject, read: impl FnOnce(&State) -> T) -> Result<T, Failure> {
         let looked = tokio::time::timeout(WRITE_DEADLINE, async {
             let aggregate = self.aggregates.get(subject).await?;
@@ -147,7 +148,7 @@ impl Committer {
         });
         let aggregate = looked.await.map_err(unavailable)?.map_err(unavailable)?;
         let folded = lock(&aggregate);
-        Ok(read(&folded.state))
+        if folded.newer { Err(Refusal::Newer.into()) } else { Ok(read(&folded.state)) }
     }
 
     /// The same of a conversation. One of the vendor's that is a session of ours is looked at as that session: the second

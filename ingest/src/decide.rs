@@ -66,6 +66,11 @@ pub enum Refusal {
     /// It became a session of another conversation while this was under way.
     #[error("The conversation was just linked to another one; send it again.")]
     Moved,
+    /// A newer version wrote to it, and this one does not know what.
+    #[error(
+        "A newer version of turnlog wrote here, so this instance cannot decide; nothing was stored. Send it again."
+    )]
+    Newer,
     /// What was seen is not there yet.
     #[error("sequence must be one of the conversation's: it ends at {0}.")]
     Ahead(u64),

@@ -44,6 +44,13 @@ impl From<Refusal> for Problem {
             Refusal::Unknown(_) => Kind::NotFound,
             Refusal::Held(_) | Refusal::Ended | Refusal::OtherCall(_) | Refusal::Linked => Kind::Conflict,
             Refusal::Moved => return Self::unavailable(&refusal.to_string(), "it was linked meanwhile"),
+            // Another instance may be of that version already.
+            Refusal::Newer => {
+                return Self::unavailable(
+                    &refusal.to_string(),
+                    "the log holds events of a newer version: upgrade this one",
+                );
+            }
             Refusal::Ahead(_) => {
                 let message = refusal.to_string();
                 return Self::fields(vec![FieldError { field: "sequence".into(), message }]);

@@ -71,6 +71,12 @@ pub(crate) async fn claims_but_messages(
     Ok(())
 }
 
+/// Counts a source's failures anew, where an event of it was not applied in its turn: how many there were since the last
+/// good one is a matter of order.
+pub(crate) async fn failures(connection: &mut PgConnection, source: &str) -> Result<(), sqlx::Error> {
+    reports::failures(connection, source).await
+}
+
 /// Moves the checkpoint, if it still stands where this projector left it; `false` when another one moved it.
 pub(crate) async fn checkpoint(
     connection: &mut PgConnection,

@@ -31,6 +31,20 @@ const LARGE_COST: usize = 8;
 /// Pause before the object store is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
+/// Why an event is set aside that a newer version wrote. One text for all: it tells them from faults, also in the table,
+/// and by it a version that knows their types finds them.
+pub(crate) const OF_NEWER: &str = "unknown type: a newer version wrote it, and folds it as soon as it runs";
+
+/// What ends the reason of a webhook that was set aside because this version does not understand it.
+const NOT_UNDERSTOOD: &str = "; a newer version may understand it";
+/// Why a webhook is set aside whose body lies elsewhere.
+const NO_PAYLOAD: &str = "its payload is not in the object store, or too large to be read";
+
+/// Whether what was set aside for this reason was counted with its source all the same.
+pub(crate) fn was_counted(reason: &str) -> bool {
+    reason == NO_PAYLOAD || reason.ends_with(NOT_UNDERSTOOD)
+}
+
 /// An entry of the log, and what it says, or why it says nothing. The entry itself is let go: its headers are
 /// many small allocations, which cost more the longer they live.
 #[derive(Debug)]
@@ -62,12 +76,15 @@ pub(crate) struct Unreadable {
 impl From<Entry> for Item {
     fn from(entry: Entry) -> Self {
         let event_id = entry.event_id().to_owned();
-        let event = entry.decode().map_err(|error| Unreadable {
-            event_type: entry.event_type().to_owned(),
-            erased: matches!(error, DecodeError::Erased),
-            reason: error.to_string(),
-            // Counted as before: how much came in by which way is nobody's secret.
-            source: entry.told_by().filter(|_| entry.is_erased()),
+        let event = entry.decode().map_err(|error| {
+            let newer = matches!(error, DecodeError::UnknownType(_));
+            Unreadable {
+                event_type: entry.event_type().to_owned(),
+                erased: matches!(error, DecodeError::Erased),
+                reason: if newer { OF_NEWER.to_owned() } else { error.to_string() },
+                // Counted as before: how much came in by which way is nobody's secret.
+                source: entry.told_by().filter(|_| entry.is_erased()),
+            }
         });
         let (sequence, stored_at, subject) = (entry.sequence, entry.stored_at, entry.subject);
         Self { sequence, stored_at, subject, event_id, event, reading: None, left: Vec::new() }.understood()
@@ -101,7 +118,7 @@ impl Item {
         let nowhere = matches!(self.event, Ok(Event::WebhookReceived(_)))
             && heading(json.raw()).is_none_or(|heading| heading.conversation.is_none());
         if reading.is_none() || nowhere {
-            let (reason, source) = (format!("{why}; a newer version may understand it"), *source);
+            let (reason, source) = (format!("{why}{NOT_UNDERSTOOD}"), *source);
             self.set_aside(reason, Some(source));
         } else {
             self.reading = reading;
@@ -136,10 +153,7 @@ impl Item {
         };
         let json = text.and_then(|text| RawJson::new(text).ok());
         let Some(json) = json else {
-            self.set_aside(
-                "its payload is not in the object store, or too large to be read".into(),
-                Some(source),
-            );
+            self.set_aside(NO_PAYLOAD.into(), Some(source));
             return Ok(0);
         };
         if let Ok(

@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
+use shared::events::unknown;
 use shared::health::Progress;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::watch;
@@ -13,7 +14,7 @@ use crate::apply;
 use crate::database::{Nature, impersonal, nature};
 use crate::fold::{cut_at_erasures, fold};
 use crate::index::Reached;
-use crate::intake::{Intake, Item};
+use crate::intake::{Intake, Item, OF_NEWER};
 use crate::rows::{Changes, ParkedRow, number};
 use crate::run::Ending;
 
@@ -140,6 +141,10 @@ impl<'a> Leader<'a> {
         metrics::histogram!("turnlog_projection_batch_events").record(events as f64);
         metrics::histogram!("turnlog_projection_seconds").record(started.elapsed().as_secs_f64());
         for row in &changes.parked {
+            if row.reason == OF_NEWER {
+                unknown::passed_over("projector", &row.event_type);
+                continue;
+            }
             tracing::error!(
                 sequence = row.sequence,
                 event_type = row.event_type,
@@ -163,11 +168,15 @@ impl<'a> Leader<'a> {
     }
 
     async fn count_parked(&mut self) -> Result<(), Ending> {
-        let parked =
-            sqlx::query_scalar!(r#"SELECT count(*) AS "parked!" FROM parked WHERE state = 'parked'"#)
-                .fetch_one(&mut *self.connection)
-                .await?;
-        metrics::gauge!("turnlog_parked_events").set(parked as f64);
+        let count = sqlx::query!(
+            r#"SELECT count(*) FILTER (WHERE reason <> $1) AS "faults!", count(*) FILTER (WHERE reason = $1) AS "newer!"
+               FROM parked WHERE state = 'parked'"#,
+            OF_NEWER
+        )
+        .fetch_one(&mut *self.connection)
+        .await?;
+        metrics::gauge!("turnlog_parked_events").set(count.faults as f64);
+        metrics::gauge!("turnlog_waiting_events").set(count.newer as f64);
         Ok(())
     }
 }

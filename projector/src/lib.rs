@@ -15,6 +15,7 @@ mod run;
 pub mod scrub;
 mod status;
 pub mod verify;
+mod waiting;
 
 use std::time::Duration;
 

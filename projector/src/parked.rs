@@ -14,7 +14,7 @@ use crate::apply;
 use crate::database::{DatabaseError, Nature, connect, impersonal, nature};
 use crate::fold::fold;
 use crate::index;
-use crate::intake::Item;
+use crate::intake::{Item, OF_NEWER, was_counted};
 use crate::rows::{Changes, ParkedRow, number};
 
 /// Why an operator's command did not work.
@@ -60,6 +60,8 @@ pub struct ParkedEvent {
     pub attempts: u32,
     /// Whether somebody gave it up.
     pub dropped: bool,
+    /// Whether it is no fault: a newer version wrote it, and folds it as soon as it runs.
+    pub waiting: bool,
     /// When it was first set aside.
     pub parked_at: DateTime<Utc>,
     /// When it was last tried, or given up.
@@ -73,6 +75,8 @@ pub enum Outcome {
     Applied,
     /// It still cannot be folded, for this reason.
     StillParked(String),
+    /// What it said was erased meanwhile: nothing is left to be applied, and it is no longer parked.
+    Erased,
 }
 
 /// What is parked or dropped, oldest first, at most `most`, after the sequence `after`.
@@ -123,23 +127,40 @@ pub async fn retry(
     sequence: u64,
 ) -> Result<Outcome, ParkedError> {
     let mut connection = connect(database).await?;
-    find(&mut connection, sequence).await?;
+    try_again(&mut connection, log, objects, sequence).await
+}
+
+/// The same over a connection that is there.
+pub(crate) async fn try_again(
+    connection: &mut PgConnection,
+    log: &Log,
+    objects: &Objects,
+    sequence: u64,
+) -> Result<Outcome, ParkedError> {
+    let parked = find(connection, sequence).await?;
     let entry = log.get(sequence).await?.ok_or(ParkedError::Gone(sequence))?;
     let mut target = Item::from(entry);
     target.fetch(objects).await?;
-    let tried = apply_again(&mut connection, log, objects, &target).await;
-    let reason = match (tried, &target.event) {
-        (Ok(()), Ok(_)) => return Ok(Outcome::Applied),
-        (_, Err(unreadable)) => unreadable.reason.clone(),
-        (Err(ParkedError::Database(DatabaseError::Statement(error))), Ok(_))
-            if nature(&error) == Nature::Data =>
+    let reason = match &target.event {
+        Ok(event) => match apply_again(connection, log, objects, &target, event, was_counted(&parked.reason))
+            .await
         {
-            impersonal(&error)
+            Ok(()) => return Ok(Outcome::Applied),
+            Err(ParkedError::Database(DatabaseError::Statement(error))) if nature(&error) == Nature::Data => {
+                impersonal(&error)
+            }
+            Err(error) => return Err(error),
+        },
+        Err(unreadable) if unreadable.erased => {
+            sqlx::query!("DELETE FROM parked WHERE sequence = $1", number(sequence))
+                .execute(connection)
+                .await?;
+            return Ok(Outcome::Erased);
         }
-        (Err(error), Ok(_)) => return Err(error),
+        Err(unreadable) => unreadable.reason.clone(),
     };
     let parked = vec![ParkedRow::of(&target, &reason)];
-    apply::rows(&mut connection, &Changes { parked, ..Changes::default() }).await?;
+    apply::rows(connection, &Changes { parked, ..Changes::default() }).await?;
     Ok(Outcome::StillParked(reason))
 }
 
@@ -159,7 +180,7 @@ pub async fn retry_all(
             .await?;
     let mut outcomes = Vec::with_capacity(sequences.len());
     for sequence in sequences.into_iter().map(i64::unsigned_abs) {
-        outcomes.push((sequence, retry(database, log, objects, sequence).await?));
+        outcomes.push((sequence, try_again(&mut connection, log, objects, sequence).await?));
     }
     Ok(outcomes)
 }
@@ -194,6 +215,7 @@ struct Row {
 impl From<Row> for ParkedEvent {
     fn from(row: Row) -> Self {
         Self {
+            waiting: row.state != "dropped" && row.reason == OF_NEWER,
             sequence: row.sequence.unsigned_abs(),
             subject: row.subject,
             event_type: row.event_type,
@@ -219,14 +241,16 @@ async fn find(connection: &mut PgConnection, sequence: u64) -> Result<ParkedEven
     row.map(ParkedEvent::from).ok_or(ParkedError::Unknown(sequence))
 }
 
-/// Applies one event, and after it those that were folded without it and would have changed what it writes.
+/// Applies one event, and after it those that were folded without it and would have changed what it writes. Where it
+/// was `counted` with its source when it was set aside, it is not counted again.
 async fn apply_again(
     connection: &mut PgConnection,
     log: &Log,
     objects: &Objects,
     target: &Item,
+    event: &Event,
+    counted: bool,
 ) -> Result<(), ParkedError> {
-    let Ok(event) = &target.event else { return Ok(()) };
     let mut transaction = connection.begin().await?;
     // While this is held the projector cannot commit, so nothing comes between reading the log and writing
     // the rows.
@@ -234,28 +258,42 @@ async fn apply_again(
         .fetch_one(&mut *transaction)
         .await?
         .unsigned_abs();
-    let set_aside = sqlx::query_scalar!("SELECT sequence FROM parked").fetch_all(&mut *transaction).await?;
-    let set_aside = HashSet::<i64>::from_iter(set_aside);
+    let taken = sqlx::query!("DELETE FROM parked WHERE sequence = $1", number(target.sequence));
+    if taken.execute(&mut *transaction).await?.rows_affected() == 0 {
+        // Somebody else was faster: counters must not count it twice.
+        return Err(ParkedError::Unknown(target.sequence));
+    }
     let mut later = Vec::new();
     log.read(&event.subject(), target.sequence, |entry| {
-        let folded = entry.sequence <= reached && !set_aside.contains(&number(entry.sequence));
+        let folded = entry.sequence <= reached;
         let item = Item::from(entry);
         if folded && item.event.as_ref().is_ok_and(|event| follows(target.sequence, event)) {
             later.push(item);
         }
     })
     .await?;
+    let sequences: Vec<_> = later.iter().map(|item| number(item.sequence)).collect();
+    let set_aside = sqlx::query_scalar!("SELECT sequence FROM parked WHERE sequence = ANY($1)", &sequences)
+        .fetch_all(&mut *transaction)
+        .await?;
+    let set_aside = HashSet::<i64>::from_iter(set_aside);
+    later.retain(|item| !set_aside.contains(&number(item.sequence)));
     for item in &mut later {
         item.fetch(objects).await?;
     }
-    apply::rows(&mut transaction, &fold(std::slice::from_ref(target))).await?;
+    let mut changes = fold(std::slice::from_ref(target));
+    let source = changes.sources.first().map(|row| row.source);
+    if counted {
+        changes.sources.clear();
+    }
+    apply::rows(&mut transaction, &changes).await?;
     apply::rows(&mut transaction, &fold(&later)).await?;
+    if let Some(source) = source {
+        apply::failures(&mut transaction, source).await?;
+    }
     // The index may be past it.
     let sequence = number(target.sequence);
     index::range(&mut transaction, sequence - 1, sequence).await?;
-    sqlx::query!("DELETE FROM parked WHERE sequence = $1", number(target.sequence))
-        .execute(&mut *transaction)
-        .await?;
     transaction.commit().await?;
     Ok(())
 }

@@ -13,12 +13,14 @@ mod throttle;
 use std::time::Duration;
 
 use shared::config::DatabaseSettings;
+use shared::events::unknown::Tally;
 use shared::log::{Extent, Log, LogError};
 use shared::objects::Objects;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::database::{Database, DatabaseError};
 use crate::generation::{self, BEFORE, BUILDING, LIVE, Part};
+use crate::status::waiting;
 
 use exchange::Exchange;
 pub(crate) use fill::Fill;
@@ -144,10 +146,12 @@ pub struct Step {
 }
 
 /// What was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rebuilt {
     /// The last event in the tables when they were exchanged.
     pub events: u64,
+    /// Events of a newer version, which this one passed over.
+    pub waiting: Tally,
 }
 
 /// Makes the tables anew and puts them in the place of those that are read, which are kept.
@@ -177,8 +181,9 @@ pub async fn run(
     };
     match made.await {
         Ok(events) => {
+            let waiting = waiting(&mut control, LIVE).await?;
             if options.keep_search {
-                return Ok(Rebuilt { events });
+                return Ok(Rebuilt { events, waiting });
             }
             let searched = async {
                 let throttle = Throttle::new(&database, log, options.unhindered).await?;
@@ -188,7 +193,7 @@ pub async fn run(
                 discard(&mut control).await;
                 return Err(RebuildError::Search(Box::new(error)));
             }
-            Ok(Rebuilt { events })
+            Ok(Rebuilt { events, waiting })
         }
         Err(error) => {
             discard(&mut control).await;
@@ -231,7 +236,7 @@ pub async fn back(
     let fill = Fill::new(database.connect_at_length(BEFORE).await?, log, objects, position);
     let exchange = Exchange { log, migration: &migration, another_log: false };
     let events = exchange.run(&mut control, fill, BEFORE, show).await?;
-    Ok(Rebuilt { events })
+    Ok(Rebuilt { events, waiting: waiting(&mut control, LIVE).await? })
 }
 
 /// Drops the tables of before the last rebuild, and what a rebuild that died has left.

@@ -15,6 +15,7 @@ use crate::index::{Indexer, Reached};
 use crate::intake::Intake;
 use crate::lead::Leader;
 use crate::verify::Sampler;
+use crate::waiting::Waiting;
 
 /// The advisory lock of whoever leads: "turnlog" in ASCII, and the version of the tables.
 pub(crate) const LEADER_LOCK: i64 = 0x7475_726e_6c6f_6701;
@@ -169,12 +170,14 @@ impl Projector {
         let (reached, tables) = watch::channel(Reached { position, behind: false });
         let indexer = Indexer::new(connect(&self.database).await?, self.log.epoch()).await?;
         let leader = Leader::new(connection, self.log.epoch(), position, &self.progress, reached);
+        let waiting = Waiting::new(&self.database, &self.log, &self.objects);
         let sampler = Sampler::new(&self.database, &self.log, &self.objects, self.sample);
         tokio::select! {
             ended = leader.lead(intake, stop) => ended,
             ended = indexer.follow(tables) => ended,
-            // On the heap: it is large, and idle nearly always.
+            // On the heap: they are large, and idle nearly always.
             never = Box::pin(sampler.follow()) => Ok(never),
+            never = Box::pin(waiting.follow()) => Ok(never),
         }
     }
 

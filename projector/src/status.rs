@@ -1,10 +1,13 @@
 //! How far the tables are, for operators.
 
 use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
 use shared::config::DatabaseSettings;
-use sqlx::PgConnection;
+use shared::events::unknown::Tally;
+use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::database::{DatabaseError, connect};
+use crate::database::{DatabaseError, SCHEMA, connect};
+use crate::intake::OF_NEWER;
 
 /// How far the tables are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub struct Status {
     pub updated_at: DateTime<Utc>,
     /// Events that could not be folded and wait for somebody.
     pub parked: u64,
+    /// Events of a newer version, by type: they wait for it, and nobody has to do anything but upgrade.
+    pub waiting: Tally,
     /// Events that could not be folded and were given up.
     pub dropped: u64,
     /// Where webhooks came in, by name.
@@ -61,9 +66,10 @@ pub async fn status(database: &DatabaseSettings) -> Result<Status, DatabaseError
     let mut connection = connect(database).await?;
     let row = sqlx::query!(
         r#"SELECT epoch, last_sequence, updated_at,
-                  (SELECT count(*) FROM parked WHERE state = 'parked') AS "parked!",
+                  (SELECT count(*) FROM parked WHERE state = 'parked' AND reason <> $1) AS "parked!",
                   (SELECT count(*) FROM parked WHERE state = 'dropped') AS "dropped!"
-           FROM checkpoint WHERE name = 'read'"#
+           FROM checkpoint WHERE name = 'read'"#,
+        OF_NEWER
     )
     .fetch_optional(&mut connection)
     .await?
@@ -73,10 +79,25 @@ pub async fn status(database: &DatabaseSettings) -> Result<Status, DatabaseError
         last_sequence: row.last_sequence.unsigned_abs(),
         updated_at: row.updated_at,
         parked: row.parked.unsigned_abs(),
+        waiting: waiting(&mut connection, SCHEMA).await?,
         dropped: row.dropped.unsigned_abs(),
         sources: sources(&mut connection).await?,
         refused: refused(&mut connection).await?,
     })
+}
+
+/// Events of a newer version that a generation of the tables passed over, by type.
+pub(crate) async fn waiting(connection: &mut PgConnection, generation: &str) -> Result<Tally, sqlx::Error> {
+    let asked = format!(
+        "SELECT event_type, count(*) FROM {generation}.parked WHERE state = 'parked' AND reason = $1
+         GROUP BY event_type ORDER BY 2 DESC, 1"
+    );
+    let mut rows = sqlx::query_as::<_, (String, i64)>(AssertSqlSafe(asked)).bind(OF_NEWER).fetch(connection);
+    let mut tally = Tally::default();
+    while let Some((event_type, events)) = rows.try_next().await? {
+        tally.add(&event_type, events.unsigned_abs());
+    }
+    Ok(tally)
 }
 
 async fn sources(connection: &mut PgConnection) -> Result<Vec<SourceStatus>, DatabaseError> {

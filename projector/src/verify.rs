@@ -8,6 +8,7 @@ mod sample;
 
 use serde_json::Value;
 use shared::config::DatabaseSettings;
+use shared::events::unknown::Tally;
 use shared::log::{Extent, Log};
 use shared::objects::Objects;
 use sqlx::{Connection, PgConnection};
@@ -56,7 +57,7 @@ pub struct Column {
 }
 
 /// What was compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     /// The last event of both.
     pub events: u64,
@@ -64,6 +65,8 @@ pub struct Verified {
     pub rows: u64,
     /// How many of them differ.
     pub differences: u64,
+    /// Events of a newer version, which this one passes over.
+    pub waiting: Tally,
 }
 
 /// Compares everything; each difference is handed to `found` as it comes up.

@@ -11,7 +11,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::events::{Event, Source};
+use crate::events::{Event, Source, unknown};
 use crate::sealing::{DataKey, Keys, SealError};
 use crate::subjects::Subject;
 
@@ -159,9 +159,12 @@ pub enum DecodeError {
     /// No `ce-type`: not written by turnlog.
     #[error("the entry has no ce-type header, so turnlog did not write it")]
     NoType,
-    /// Written by a newer version, or by somebody else.
-    #[error("this version does not know the event type {0}; a newer one may: retry after an upgrade")]
+    /// Written by a newer version.
+    #[error("this version does not know the event type {0}; a newer one does")]
     UnknownType(String),
+    /// Written by somebody else.
+    #[error("the event type {0:?} is none of turnlog's")]
+    ForeignType(String),
     /// Known type, wrong data. Says where and not what: the parser's own message may quote the content, and this one
     /// goes to log lines and tables.
     #[error("the data of {0} is not of its shape: {cause:?} error at line {line} column {column}",
@@ -176,6 +179,18 @@ pub enum DecodeError {
     /// A known event on the subject of another kind or another aggregate.
     #[error("the event {0} stands on a subject that is not its own")]
     Misplaced(String),
+}
+
+impl DecodeError {
+    fn unknown(type_name: &str) -> Self {
+        let name = type_name.to_owned();
+        if unknown::is_ours(type_name) { Self::UnknownType(name) } else { Self::ForeignType(name) }
+    }
+
+    /// Whether a newer version reads the entry: it means something, and this version cannot know what.
+    pub fn is_of_newer(&self) -> bool {
+        matches!(self, Self::UnknownType(_) | Self::Sealed(SealError::UnknownLayout))
+    }
 }
 
 impl Entry {
@@ -254,7 +269,7 @@ impl Entry {
         }
         let event = Event::from_json(type_name, &self.body)
             .map_err(|error| DecodeError::Malformed(type_name.to_owned(), error))?
-            .ok_or_else(|| DecodeError::UnknownType(type_name.to_owned()))?;
+            .ok_or_else(|| DecodeError::unknown(type_name))?;
         if event.subject().as_str() != self.subject {
             return Err(DecodeError::Misplaced(type_name.to_owned()));
         }

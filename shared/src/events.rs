@@ -8,6 +8,8 @@ mod erasure;
 mod message;
 mod report;
 mod session;
+pub mod unknown;
+pub mod upcast;
 mod webhook;
 
 use chrono::{DateTime, Utc};
@@ -189,7 +191,7 @@ impl Event {
         }
     }
 
-    /// Reads data of the named type; `None` for a type this version does not know.
+    /// Reads data of the named type, of whatever version; `None` for a type this version does not know.
     ///
     /// # Errors
     /// When the data is not of the type's shape.
@@ -222,7 +224,16 @@ impl Event {
             "turnlog.session.opened.v1" => Self::SessionOpened(serde_json::from_slice(data)?),
             "turnlog.conversation.linked.v1" => Self::ConversationLinked(serde_json::from_slice(data)?),
             Self::ERASED => Self::ParticipantErased(serde_json::from_slice(data)?),
-            _ => return Ok(None),
+            older => {
+                let Some((newest, data)) = upcast::lift(upcast::STEPS, older, data)? else { return Ok(None) };
+                return Self::from_json(newest, &data);
+            }
         }))
+    }
+
+    /// Whether this version can read data of the named type.
+    pub fn is_known(type_name: &str) -> bool {
+        // Of a known type, nothing at all is not of its shape.
+        !matches!(Self::from_json(type_name, b""), Ok(None))
     }
 }

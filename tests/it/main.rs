@@ -45,6 +45,7 @@ mod tickets;
 mod up;
 mod vendor;
 mod vendors;
+mod versions;
 mod webhooks;
 
 use std::time::Duration;

@@ -35,5 +35,5 @@ table! {
     participant_id: Text optional, |e| Cell::text_if(e.participant_id),
         "The participant whom it names, where it names one.";
     data: Json optional, |e| Cell::text_if(e.data),
-        "What it says, as a JSON object. Hashes of access codes are left out. Null where it cannot be read as JSON.";
+        "What it says, as a JSON object. Hashes of access codes are left out. Null where it cannot be read as JSON, and where a newer version says something of a participant.";
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use moka::future::Cache;
+use shared::events::unknown;
 use shared::log::{Log, LogError};
 use shared::subjects::Subject;
 
@@ -34,6 +35,8 @@ pub(super) struct Folded {
     pub(super) state: State,
     /// Sequence of its newest event; 0 when it has none.
     pub(super) last_sequence: u64,
+    /// A newer version wrote to it: nothing can be decided on what is known of it.
+    pub(super) newer: bool,
     /// Ids of events that were found by reading again after a commit was in doubt: how a retry finds its own event.
     pub(super) found: HashMap<String, u64>,
     /// Weight at which the cache was told of it.
@@ -68,6 +71,10 @@ impl Aggregate {
             folded.found.insert(entry.event_id().to_owned(), entry.sequence);
             match entry.decode() {
                 Ok(event) => folded.state.fold(event, entry.sequence),
+                Err(error) if error.is_of_newer() => {
+                    unknown::passed_over("ingest", entry.event_type());
+                    folded.newer = true;
+                }
                 // The projector parks it. For deciding it counts as a move of the aggregate and nothing else.
                 Err(error) => tracing::warn!(sequence = entry.sequence, %error, "an event cannot be folded"),
             }

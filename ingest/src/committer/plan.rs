@@ -11,7 +11,7 @@ use super::aggregates::{Folded, lock};
 use super::cost::Mode;
 use super::{Failure, Job, Naming, Receipt};
 use crate::command::{Command, Key};
-use crate::decide::{Decision, decide};
+use crate::decide::{Decision, Refusal, decide};
 use crate::state::Turn;
 
 /// A command with the events that were decided for it.
@@ -85,6 +85,10 @@ impl Plan {
             // An earlier try of this very event had been stored after all.
             let first = known.map_or(sequence, Turn::first);
             job.answer(Ok(Receipt { first, sequence }));
+            return None;
+        }
+        if folded.newer {
+            job.answer(Err(Refusal::Newer.into()));
             return None;
         }
         match decide(&job.command, &folded.state, touched.recorded, folded.last_sequence) {

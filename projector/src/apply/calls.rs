@@ -63,11 +63,14 @@ async fn calls(connection: &mut PgConnection, rows: &[CallRow<'_>]) -> Result<()
                     urgency, medium, admin_id, first)
          LEFT JOIN workers w ON w.token = c.worker
          ON CONFLICT (conversation) DO UPDATE SET
-             version_sequence = excluded.version_sequence,
+             version_sequence = greatest(k.version_sequence, excluded.version_sequence),
              first_sequence = least(k.first_sequence, excluded.first_sequence),
-             ended_at = coalesce(excluded.ended_at, k.ended_at),
-             urgency = excluded.urgency, medium = excluded.medium, admin_id = excluded.admin_id
-         WHERE k.version_sequence < excluded.version_sequence",
+             ended_at = CASE WHEN k.version_sequence < excluded.version_sequence
+                             THEN coalesce(excluded.ended_at, k.ended_at)
+                             ELSE coalesce(k.ended_at, excluded.ended_at) END,
+             urgency = CASE WHEN k.version_sequence < excluded.version_sequence THEN excluded.urgency ELSE k.urgency END,
+             medium = CASE WHEN k.version_sequence < excluded.version_sequence THEN excluded.medium ELSE k.medium END,
+             admin_id = CASE WHEN k.version_sequence < excluded.version_sequence THEN excluded.admin_id ELSE k.admin_id END",
         &column(rows, |row| row.conversation)[..] as &[&str],
         &column(rows, |row| row.version_sequence)[..],
         &column(rows, |row| row.call.opened_at.instant())[..],

@@ -1,6 +1,7 @@
 //! What was told of whole conversations.
 
 use serde_json::Value;
+use shared::events::Refusal;
 use sqlx::PgConnection;
 
 use super::column;
@@ -216,6 +217,22 @@ pub(super) async fn sources(connection: &mut PgConnection, rows: &[SourceRow]) -
         &column(rows, |row| row.failures)[..],
         &column(rows, |row| row.last_received)[..] as &[Option<chrono::DateTime<chrono::Utc>>],
         &column(rows, |row| row.last_refused)[..] as &[Option<chrono::DateTime<chrono::Utc>>]
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A source's failures since the last good one, from what is in the tables.
+pub(super) async fn failures(connection: &mut PgConnection, source: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE sources AS s
+         SET failures = (SELECT count(*) FROM refused AS r
+                         WHERE r.source = s.source AND r.reason <> $2
+                               AND r.refused_at > coalesce(s.last_received, '-infinity'))
+         WHERE s.source = $1",
+        source,
+        Refusal::MISSING
     )
     .execute(connection)
     .await?;

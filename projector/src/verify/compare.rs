@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, FromRow, PgConnection};
 use super::{Column, Difference, Verified, What};
 use crate::generation::{BUILDING, LIVE, SEARCH};
 use crate::rebuild::{RebuildError, Stage, Step};
+use crate::status::waiting;
 
 /// Where the projector is, which both know already.
 const POSITION: &str = "checkpoint";
@@ -50,7 +51,8 @@ pub(super) async fn all(
 ) -> Result<Verified, RebuildError> {
     let shapes = shapes(snapshot).await?;
     let of = shapes.len() as u64 + 1;
-    let mut verified = Verified { events, rows: 0, differences: 0 };
+    let waiting = waiting(snapshot, BUILDING).await?;
+    let mut verified = Verified { events, rows: 0, differences: 0, waiting };
     let mut found = |difference| {
         verified.differences += 1;
         found(difference);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use shared::envelope::Entry;
-use shared::events::{Call, Event};
+use shared::events::{Call, Event, unknown};
 use shared::health::Progress;
 use shared::log::{LogError, Tail};
 use shared::subjects::{self, Aggregate};
@@ -193,6 +193,9 @@ fn change(entry: &Entry) -> Option<(String, Change)> {
             | Event::WebhookRefused(_),
         ) => None,
         Err(error) => {
+            if error.is_of_newer() {
+                unknown::passed_over("streamer", entry.event_type());
+            }
             // The projection parks it; a feed shows what the tables show.
             tracing::debug!(sequence = entry.sequence, %error, "an entry cannot be shown");
             None

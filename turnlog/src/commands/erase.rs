@@ -67,7 +67,7 @@ pub(crate) async fn run(args: EraseArgs) -> Result<(), Failure> {
     let Whom::Participant { id } = &args.whom;
     let id = ParticipantId::try_from(id.clone()).or_fail("erase this participant")?;
     let environment = args.target.environment()?;
-    let by = args.by.clone().unwrap_or_else(user);
+    let by = args.by.clone().unwrap_or_else(operator::name);
     let stop = signals::stop()?;
     let (log, objects) = (open_log(&environment).await?, open_objects(&environment).await?);
     let work = Work { args: &args, environment: &environment, log: &log, objects: &objects, id, by };
@@ -125,7 +125,7 @@ impl Work<'_> {
             self.look_unless_begun().await?;
             confirm(&self.id)?;
         }
-        let look = Look::by_operator(&self.by, What::Erasure).erases(&self.id);
+        let look = Look::by_operator(&operator::name(), What::Erasure).erases(&self.id).with("by", self.by.as_str());
         Audit::new(self.log).record(&look).await.or_fail("record the erasure in the audit log")?;
         let mut progress = Progress::new();
         let mut show = |done, of| progress.show("reading", "events", done, of);

@@ -188,11 +188,14 @@ fn summary(exported: &Exported, out: &str) -> String {
     if exported.as_of != last {
         text = format!("{text}, as of {}", exported.as_of);
     }
-    if exported.unreadable > 0 {
-        text = format!(
-            "{text}; {} events are of a newer version and only among the events",
-            exported.unreadable
-        );
+    let (unknown, unreadable) = (exported.unknown.total(), exported.unreadable);
+    if unknown > 0 {
+        let types = &exported.unknown;
+        text = format!("{text}; {unknown} events are of a newer version and only among the events ({types})");
+    }
+    if unreadable > unknown {
+        text =
+            format!("{text}; {} events cannot be read and are only among the events", unreadable - unknown);
     }
     text
 }

@@ -5,6 +5,7 @@ use projector::parked::{self, Outcome, ParkedEvent};
 use shared::config::DatabaseSettings;
 use shared::envelope::Entry;
 
+use crate::commands::tail::plain;
 use crate::commands::{open_log, open_objects};
 use crate::failure::Failure;
 use crate::target::Target;
@@ -81,8 +82,8 @@ async fn list(database: &DatabaseSettings) -> Result<(), Failure> {
     loop {
         let page = parked::list(database, after, PAGE).await.map_err(failure)?;
         for event in &page {
-            let state = if event.dropped { "dropped" } else { "parked" };
-            println!("{}  {state}  {}  {}", event.sequence, event.event_type, event.reason);
+            let (kind, reason) = (plain(&event.event_type), plain(&event.reason));
+            println!("{}  {}  {kind}  {reason}", event.sequence, state(event));
         }
         match page.last() {
             Some(last) => after = last.sequence,
@@ -93,13 +94,22 @@ async fn list(database: &DatabaseSettings) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What waits for a newer version is no fault.
+fn state(event: &ParkedEvent) -> &'static str {
+    match (event.dropped, event.waiting) {
+        (true, _) => "dropped",
+        (false, true) => "waiting",
+        (false, false) => "parked",
+    }
+}
+
 fn print_one(event: &ParkedEvent, entry: Option<&Entry>) {
     println!("sequence    {}", event.sequence);
-    println!("state       {}", if event.dropped { "dropped" } else { "parked" });
-    println!("type        {}", event.event_type);
-    println!("id          {}", event.event_id);
-    println!("subject     {}", event.subject);
-    println!("reason      {}", event.reason);
+    println!("state       {}", state(event));
+    println!("type        {}", plain(&event.event_type));
+    println!("id          {}", plain(&event.event_id));
+    println!("subject     {}", plain(&event.subject));
+    println!("reason      {}", plain(&event.reason));
     println!("attempts    {}", event.attempts);
     println!("parked at   {}", event.parked_at.to_rfc3339());
     println!("last tried  {}", event.updated_at.to_rfc3339());
@@ -114,9 +124,10 @@ fn report(outcomes: &[(u64, Outcome)]) -> Result<(), Failure> {
     for (sequence, outcome) in outcomes {
         match outcome {
             Outcome::Applied => println!("{sequence}  applied"),
+            Outcome::Erased => println!("{sequence}  erased meanwhile"),
             Outcome::StillParked(reason) => {
                 left += 1;
-                println!("{sequence}  still parked: {reason}");
+                println!("{sequence}  still parked: {}", plain(reason));
             }
         }
     }

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use projector::rebuild::{self, Options, Stage, Step};
+use projector::rebuild::{self, Options, Rebuilt, Stage, Step};
 use shared::config::DatabaseSettings;
+use shared::events::unknown::Tally;
 
 use super::{open_log, open_objects};
 use crate::failure::Failure;
@@ -72,7 +73,7 @@ pub(crate) async fn run(args: RebuildArgs) -> Result<(), Failure> {
     progress.clear();
     objects.close().await;
     log.close().await;
-    let events = done?.events;
+    let Rebuilt { events, waiting } = done?;
     let seconds = tables.unwrap_or_else(|| started.elapsed()).as_secs_f64();
     if args.back {
         println!(
@@ -89,7 +90,15 @@ pub(crate) async fn run(args: RebuildArgs) -> Result<(), Failure> {
             println!("the search index was made anew after that, in {search:.1} s");
         }
     }
+    passed_over(&waiting);
     Ok(())
+}
+
+/// Says what a newer version wrote, if there is any of it.
+pub(super) fn passed_over(waiting: &Tally) {
+    if waiting.total() > 0 {
+        println!("{} events are of a newer version and were passed over: {waiting}", waiting.total());
+    }
 }
 
 /// Shows how far a rebuild or a verification is.

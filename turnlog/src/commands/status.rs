@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use projector::{Refused, SourceStatus, Status};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use shared::audit::Audit;
 use shared::audit::seal::Sealed;
 use shared::config::{DatabaseSettings, HttpSettings};
@@ -140,6 +140,7 @@ impl Report {
             },
             "parked": self.projector.parked,
             "dropped": self.projector.dropped,
+            "waiting": self.waiting_json(),
             "feeds": self.feeds,
             "audit": self.sealed.map(|sealed| json!({
                 "sealed_to": sealed.to, "sealed_at": time(Some(sealed.at)), "head": sealed.head.to_string(),
@@ -149,6 +150,22 @@ impl Report {
         })
     }
 
+    fn waiting_json(&self) -> Value {
+        let waiting = &self.projector.waiting;
+        let types: Map<_, _> =
+            waiting.types().map(|(name, events)| (name.to_owned(), json!(events))).collect();
+        json!({"events": waiting.total(), "types": types})
+    }
+
+    /// Nothing, unless a newer version wrote to the log.
+    fn waiting_text(&self) -> String {
+        let waiting = &self.projector.waiting;
+        match waiting.total() {
+            0 => String::new(),
+            events => format!("waiting    {events} for a newer version of turnlog: {waiting}\n"),
+        }
+    }
+
     fn text(&self) -> String {
         let feeds =
             self.feeds.map_or("the read edge does not answer".to_owned(), |open| format!("{open} open"));
@@ -156,6 +173,7 @@ impl Report {
             "log        {} events, last sequence {}, {} bytes, epoch {}\n\
              projector  at {}, {} events and {:.1} s behind\n\
              parked     {} (dropped: {})\n\
+             {}\
              feeds      {feeds}\n\
              audit      {}\n\
              {}\
@@ -170,6 +188,7 @@ impl Report {
             self.lag_seconds,
             self.projector.parked,
             self.projector.dropped,
+            self.waiting_text(),
             self.sealed
                 .map_or("nothing is sealed yet".to_owned(), |sealed| format!("sealed, head {}", sealed.head)),
             webhooks_text(&self.projector.sources, &self.projector.refused),

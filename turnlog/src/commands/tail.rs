@@ -99,7 +99,8 @@ fn json_line(entry: &Entry) -> String {
 fn text_line(entry: &Entry) -> String {
     let about = match entry.decode() {
         Ok(event) => describe(&event),
-        Err(error) => format!("! {error}"),
+        // It may repeat a type that somebody else made up.
+        Err(error) => format!("! {}", plain(&error.to_string())),
     };
     format!("{:>8}  {}  {about}", entry.sequence, entry.stored_at.format("%Y-%m-%d %H:%M:%S%.3f"))
 }

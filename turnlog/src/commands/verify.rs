@@ -6,7 +6,7 @@ use projector::rebuild::Step;
 use projector::verify::{self, Difference, What};
 use shared::config::DatabaseSettings;
 
-use super::rebuild::show;
+use super::rebuild::{passed_over, show};
 use super::{open_log, open_objects};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -56,6 +56,7 @@ pub(crate) async fn run(args: VerifyArgs) -> Result<(), Failure> {
         "{} events, {} rows compared in {seconds:.1} s, {rate:.0} events/s",
         verified.events, verified.rows
     );
+    passed_over(&verified.waiting);
     if verified.differences > 0 {
         return Err(Failure::new(format!(
             "{} rows are not what the log makes them: turnlog rebuild makes them anew",
