@@ -17,6 +17,7 @@ pub mod objects;
 pub mod problem;
 pub mod report;
 pub mod sealing;
+pub mod standing;
 pub mod subjects;
 pub mod telemetry;
 pub mod words;

@@ -8,6 +8,7 @@ mod limits;
 mod list;
 mod looks;
 mod media;
+mod past;
 mod query;
 mod router;
 mod search;
@@ -47,6 +48,7 @@ use limits::{DEFAULT_FEED_AGE, DEFAULT_PER_COMPANY, DEFAULT_PER_KEY, DEFAULT_PER
 use list::Cursors;
 use looks::Looks;
 use media::Media;
+use past::Past;
 use router::Edge;
 use tables::Tables;
 use tickets::Tickets;
@@ -198,6 +200,7 @@ pub async fn start(
         search_cursors: Cursors::with(search::PURPOSE, &settings.auth.jwt_secret, log.epoch()),
         typesetter: Typesetter::new(settings.fonts),
         media: Media::new(objects.clone()),
+        past: Past::new(&log, &objects),
     });
     let work = run(loops, log, objects, tables, looks, lifecycle).boxed();
     Ok(Service { name: "streamer", routes, work })

@@ -89,6 +89,15 @@ pub(crate) const MEDIA_AT_ONCE: usize = 128;
 /// How long a further one waits before it is answered 503.
 pub(crate) const MEDIA_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Conversations whose past is read at once: each of them is in memory, and its log is read page by page.
+pub(crate) const PAST_AT_ONCE: usize = 32;
+
+/// How long a further one waits before it is answered 503.
+pub(crate) const PAST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long it may take to read one: about a million messages.
+pub(crate) const PAST_TIME: Duration = Duration::from_secs(10);
+
 /// What a client waits before it reconnects, in milliseconds.
 pub(crate) const RETRY_MILLISECONDS: u32 = 2_000;
 

@@ -34,6 +34,7 @@ use crate::limits::{MAX_MESSAGE_BYTES, SOCKET_BUFFER_BYTES};
 use crate::list::{ConversationList, Cursors, Parameters as ListParameters};
 use crate::looks::{Looks, Trail, range};
 use crate::media::{self, Media};
+use crate::past::{self, Moment, Past};
 use crate::query::{self, Queried, Wrong};
 use crate::search::{Parameters as SearchParameters, SearchResults};
 use crate::status::{Parameters as StatusParameters, StatusDetail};
@@ -52,6 +53,7 @@ pub(crate) struct Edge {
     pub(crate) search_cursors: Cursors,
     pub(crate) typesetter: Typesetter,
     pub(crate) media: Media,
+    pub(crate) past: Past,
 }
 
 impl FromRef<Edge> for Authenticator {
@@ -94,11 +96,16 @@ struct Snapshot {
 ///
 /// The whole conversation with its messages, however it came in. A participant reads its own, an admin those of calls that
 /// they hold or that nobody of their company does; services and researchers read all.
+///
+/// With `as_of` it is the conversation as it stood then: after the event of that sequence, or after the last one that was
+/// stored by that time (a time to come is now). Who may read it is asked of today, and what was erased since is not shown.
+/// Before it began it is 404.
 #[utoipa::path(
     get, path = "/api/conversation/{id}", tag = tags::READERS,
     security(("participant" = []), ("admin" = []), ("researcher" = []), ("service" = []), ("session" = [])),
     params(
         ("id" = String, Path, description = "The conversation's id.", example = "conv_abc123"),
+        ("as_of" = Option<String>, Query, description = "A sequence of the log, or a time in RFC 3339."),
         ("after" = Option<u64>, Query, description = "The sequence of a write: the answer shows it, or is 503 in 2 s."),
     ),
     responses(
@@ -125,16 +132,26 @@ async fn conversation(
     AnyCaller(identity): AnyCaller,
     trail: Trail,
     Named(id): Named,
-    Asked { after, .. }: Asked,
+    Asked { after, as_of, .. }: Asked,
 ) -> Result<Json<Snapshot>, Problem> {
-    let subject = Subject::conversation(&id);
     let deadline = Instant::now() + READ_WAIT;
-    let mut reading = edge.tables.open_at(&identity, subject.token(), may_read, after, deadline).await?;
+    let up_to = match as_of {
+        Some(moment) => Some(edge.past.sequence("as_of", moment).await?),
+        None => None,
+    };
+    let subject = Subject::conversation(&id);
+    // What was stored a moment ago may be asked for.
+    let at_least = after.max(up_to.unwrap_or_default());
+    let mut reading = edge.tables.open_at(&identity, subject.token(), may_read, at_least, deadline).await?;
     let id = reading.id(id);
-    let conversation = reading.conversation().await?;
-    drop(reading);
+    let conversation = match up_to {
+        Some(up_to) => edge.past.conversation(reading, &id, up_to).await?,
+        None => reading.conversation().await?,
+    };
     let look = trail.look(&identity, What::Snapshot);
-    edge.looks.record(look.map(|look| look.of(&id, range(&conversation.messages)))).await?;
+    let look = look.map(|look| look.of(&id, range(&conversation.messages)));
+    let look = look.map(|look| up_to.into_iter().fold(look, |look, up_to| look.with("as_of", up_to)));
+    edge.looks.record(look).await?;
     Ok(Json(Snapshot { success: true, conversation }))
 }
 
@@ -337,7 +354,7 @@ async fn stream(
     Watcher(identity): Watcher,
     trail: Trail,
     Named(conversation): Named,
-    Asked { after, last_event_id }: Asked,
+    Asked { after, last_event_id, .. }: Asked,
     Extension(handover): Extension<Handover>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -382,7 +399,7 @@ async fn websocket(
     Watcher(identity): Watcher,
     trail: Trail,
     Named(conversation): Named,
-    Asked { after, last_event_id }: Asked,
+    Asked { after, last_event_id, .. }: Asked,
     Extension(connections): Extension<Connections>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
@@ -422,21 +439,24 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 pub(crate) struct Asked {
     pub(crate) after: u64,
     last_event_id: Option<String>,
+    as_of: Option<Moment>,
 }
 
 #[derive(Deserialize)]
 struct Parameters {
     after: Option<String>,
     last_event_id: Option<String>,
+    as_of: Option<String>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Asked {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Parameters { after, last_event_id } = query::read(parts, state).await?;
+        let Parameters { after, last_event_id, as_of } = query::read(parts, state).await?;
         let mut wrong = Wrong::default();
         let after = wrong.after(after.as_deref());
-        wrong.finish(Self { after, last_event_id })
+        let as_of = past::moment(&mut wrong, "as_of", as_of.as_deref());
+        wrong.finish(Self { after, last_event_id, as_of })
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail loudly")]
 
 mod access;
+mod as_of;
 mod audit;
 mod bad_input;
 mod browser;

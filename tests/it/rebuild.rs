@@ -37,7 +37,7 @@ async fn say(caller: &Client, id: &str, content: &str) -> u64 {
 }
 
 /// What people and services do, of every kind; answers the last event.
-async fn busy(system: &System) -> u64 {
+pub(crate) async fn busy(system: &System) -> u64 {
     let caller = system.client.login(OWNER).await;
     let profile =
         caller.put("/api/v1/profile", &json!({"name": "Ada", "age": 36, "location": "London"})).await;
