@@ -248,8 +248,8 @@ async fn apply_again(
     for item in &mut later {
         item.fetch(objects).await?;
     }
-    apply::rows(&mut transaction, &fold(std::slice::from_ref(target))).await?;
-    apply::rows(&mut transaction, &fold(&later)).await?;
+    apply::late(&mut transaction, &fold(std::slice::from_ref(target))).await?;
+    apply::late(&mut transaction, &fold(&later)).await?;
     // The index may be past it.
     let sequence = number(target.sequence);
     index::range(&mut transaction, sequence - 1, sequence).await?;

@@ -13,6 +13,7 @@ pub mod limiter;
 pub mod limits;
 pub mod live;
 pub mod log;
+pub mod measures;
 pub mod objects;
 pub mod problem;
 pub mod report;

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod access;
+mod analytics;
 mod calls;
 mod document;
 mod feed;
@@ -159,6 +160,8 @@ pub async fn start(
     let channel = Channel::new(log.client().clone());
     let (presence, told) = Presence::new();
     let cursors = Cursors::new(&settings.auth.jwt_secret, log.epoch());
+    let objects = Box::pin(Objects::open(&settings.nats, "streamer objects")).await?;
+    let past = Past::new(&log, &objects);
     let feeds = Feeds {
         hub: Arc::clone(&hub),
         tables: tables.clone(),
@@ -172,6 +175,8 @@ pub async fn start(
         stopping: lifecycle.stopping.clone(),
         looks: looks.clone(),
         cursors: cursors.clone(),
+        past: past.clone(),
+        replays: feed::replay::places(),
     };
     let auth = Authenticator::new(&settings.auth, revocations.clone());
     let tail = log.tail("streamer", hub.position(), None);
@@ -187,7 +192,6 @@ pub async fn start(
     loops.spawn(keep_feeds(hub, pace, revocations, lifecycle.clone()));
     loops.spawn(tables.clone().poll_checkpoint().map(Ok));
     loops.spawn(looks::write(Audit::new(&log), looked));
-    let objects = Box::pin(Objects::open(&settings.nats, "streamer objects")).await?;
     let fonts = settings.fonts.clone();
     // Looking through many files takes a moment, and nobody waits for it.
     drop(tokio::task::spawn_blocking(move || fonts.check()));
@@ -200,7 +204,7 @@ pub async fn start(
         search_cursors: Cursors::with(search::PURPOSE, &settings.auth.jwt_secret, log.epoch()),
         typesetter: Typesetter::new(settings.fonts),
         media: Media::new(objects.clone()),
-        past: Past::new(&log, &objects),
+        past,
     });
     let work = run(loops, log, objects, tables, looks, lifecycle).boxed();
     Ok(Service { name: "streamer", routes, work })

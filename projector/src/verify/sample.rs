@@ -105,7 +105,7 @@ impl Sampler {
         let mut transaction = session.connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
         let Some(chosen) = choose(&mut transaction).await? else { return Ok(()) };
         let items = self.told(&mut transaction, &chosen).await?;
-        apply::rows(&mut transaction, &fold(&items)).await?;
+        apply::uncounted(&mut transaction, &fold(&items)).await?;
         for (shape, owner) in &session.shapes {
             let tables =
                 format!("(SELECT * FROM read_v1.{} WHERE {owner} = '{}')", shape.name(), chosen.token);

@@ -33,6 +33,8 @@ pub(crate) struct Then {
     /// The newest of each session and kind.
     told: BTreeMap<(u32, String), Verdict<()>>,
     ended: Option<u64>,
+    /// The last fact that it knows.
+    last: u64,
 }
 
 #[derive(Debug)]
@@ -44,6 +46,7 @@ struct Begun {
 impl Then {
     /// Takes the next fact; `facts` are what a report says, where it can be read.
     pub(super) fn take(&mut self, at: At, event: Event, facts: Option<&Facts>) {
+        self.last = at.sequence;
         match event {
             Event::MessageRecorded(message) => self.recorded(at, message),
             Event::MessageCorrected(correction) => self.corrected(at, correction),
@@ -164,6 +167,27 @@ impl Then {
     /// Whether anything was said or told by then.
     pub(crate) fn has_begun(&self) -> bool {
         self.begun.is_some()
+    }
+
+    /// The last fact that it knows.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// How many messages it has.
+    pub(crate) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The latest that any of its messages was said.
+    pub(crate) fn said_to(&self) -> Option<DateTime<Utc>> {
+        self.messages.iter().map(|message| message.timestamp.instant()).max()
+    }
+
+    /// Whether somebody ended it and it did not go on.
+    pub(crate) fn is_over(&self) -> bool {
+        let opened = self.sessions.last_key_value().map_or(0, |(_, sequence)| *sequence);
+        self.ended.is_some_and(|ended| ended > opened)
     }
 
     /// The conversation as a snapshot showed it then; `None` before it began.
