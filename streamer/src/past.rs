@@ -206,9 +206,12 @@ impl Past {
                 return Ok(());
             }
         };
-        let facts = match &event {
-            Event::ConversationReported(report) if !report.superseded => self.facts(report).await?,
-            _ => None,
+        let facts = if let Event::ConversationReported(report) = &event
+            && !report.superseded
+        {
+            self.facts(report).await?
+        } else {
+            None
         };
         let at = At { sequence: entry.sequence, stored_at: entry.stored_at };
         then.take(at, event, facts.as_ref());

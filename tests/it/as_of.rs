@@ -26,6 +26,12 @@ fn corrected(event: Event, first_sequence: u64, change: impl FnOnce(&mut Message
     Event::MessageCorrected(Correction { first_sequence, message, sent: None })
 }
 
+/// A message that stands at another place than the end.
+fn inserted(event: Event, place: u64) -> Event {
+    let Event::MessageRecorded(message) = event else { panic!("not a message") };
+    Event::MessageRecorded(Message { inserted_at: Some(place), ..message })
+}
+
 fn claimed() -> Event {
     Event::ConversationClaimed(Claim {
         conversation_id: TALK.id.to_owned().try_into().unwrap(),
@@ -64,12 +70,7 @@ fn story() -> Vec<Event> {
         TALK.said(1, 3, "falling"),
         seen(nobody, 11),
         // It stands before the one before it.
-        match TALK.said(1, 4, "as I said") {
-            Event::MessageRecorded(message) => {
-                Event::MessageRecorded(Message { inserted_at: Some(1), ..message })
-            }
-            other => other,
-        },
+        inserted(TALK.said(1, 4, "as I said"), 1),
         TALK.ended(5_000),
         TALK.said(1, 5, "late"),
         TALK.opened(2),
