@@ -151,7 +151,12 @@ async fn conversation(
     let id = reading.id(id);
     let conversation = match up_to {
         Some(up_to) => edge.past.conversation(reading, &id, up_to).await?,
-        None => reading.conversation().await?,
+        None => {
+            let conversation = reading.conversation().await?;
+            // Others need the connection while the look is recorded.
+            drop(reading);
+            conversation
+        }
     };
     let look = trail.look(&identity, What::Snapshot);
     let look = look.map(|look| look.of(&id, range(&conversation.messages)));
