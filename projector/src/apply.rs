@@ -1,33 +1,67 @@
 //! Rows to SQL: one statement for each table, whatever the number of rows. Every statement gives the same
 //! tables when it is run again, and older knowledge never replaces newer.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::rows::{Changes, ClaimRow, ConversationRow, MessageRow, ParkedRow, ParticipantRow};
 
 mod calls;
+pub(crate) mod counts;
 mod erasures;
 mod reports;
 mod sessions;
 
+use counts::{Begun, Counting};
 pub(crate) use erasures::deleted_webhooks;
 
-/// Writes everything but the checkpoint. The caller holds the transaction.
+/// Writes everything but the checkpoint, and counts it. The caller holds the transaction.
 pub(crate) async fn rows(connection: &mut PgConnection, changes: &Changes<'_>) -> Result<(), sqlx::Error> {
+    counted(connection, changes, false).await
+}
+
+/// The same of what was set aside: events that are newer were written before it.
+pub(crate) async fn late(connection: &mut PgConnection, changes: &Changes<'_>) -> Result<(), sqlx::Error> {
+    counted(connection, changes, true).await
+}
+
+async fn counted(
+    connection: &mut PgConnection,
+    changes: &Changes<'_>,
+    late: bool,
+) -> Result<(), sqlx::Error> {
+    let mut counting = Counting::begin(connection, changes, late).await?;
+    write(connection, changes, Some(&mut counting)).await?;
+    counting.finish(connection).await
+}
+
+/// The same, of which nothing is counted.
+pub(crate) async fn uncounted(
+    connection: &mut PgConnection,
+    changes: &Changes<'_>,
+) -> Result<(), sqlx::Error> {
+    write(connection, changes, None).await
+}
+
+async fn write<'a>(
+    connection: &mut PgConnection,
+    changes: &'a Changes<'a>,
+    mut counting: Option<&mut Counting<'a>>,
+) -> Result<(), sqlx::Error> {
     if !changes.messages.is_empty() {
         messages(connection, &changes.messages).await?;
     }
     if !changes.corrections.is_empty() {
-        corrections(connection, &changes.corrections).await?;
+        corrected(connection, &changes.corrections, counting.as_deref_mut()).await?;
     }
     if !changes.details.is_empty() {
         calls::details(connection, &changes.details).await?;
     }
     if !changes.conversations.is_empty() {
-        conversations(connection, &changes.conversations).await?;
+        held(connection, &changes.conversations, counting).await?;
     }
     for once_each in runs(&changes.participants, |row| row.token) {
         participants(connection, once_each).await?;
@@ -128,6 +162,17 @@ async fn messages(connection: &mut PgConnection, rows: &[MessageRow<'_>]) -> Res
     Ok(())
 }
 
+async fn corrected(
+    connection: &mut PgConnection,
+    rows: &[MessageRow<'_>],
+    counting: Option<&mut Counting<'_>>,
+) -> Result<(), sqlx::Error> {
+    let Some(counting) = counting else { return corrections(connection, rows).await };
+    let touched = counting.before_corrections(connection, rows).await?;
+    corrections(connection, rows).await?;
+    counting.after_corrections(connection, &touched).await
+}
+
 async fn corrections(connection: &mut PgConnection, rows: &[MessageRow<'_>]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "UPDATE messages AS m
@@ -163,8 +208,34 @@ pub(crate) async fn conversations(
     connection: &mut PgConnection,
     rows: &[ConversationRow<'_>],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "WITH written AS (
+    held(connection, rows, None).await
+}
+
+async fn held<'a>(
+    connection: &mut PgConnection,
+    rows: &[ConversationRow<'a>],
+    counting: Option<&mut Counting<'a>>,
+) -> Result<(), sqlx::Error> {
+    let written = begun(connection, rows).await?;
+    let began: HashMap<&str, DateTime<Utc>> =
+        written.iter().map(|begun| (begun.token.as_str(), begun.started_at)).collect();
+    let earlier = rows.iter().filter(|row| began.get(row.token).is_some_and(|at| row.started_at < *at));
+    let earlier: Vec<_> = earlier.collect();
+    if let Some(counting) = counting {
+        counting.begun(rows, &written);
+        counting.before_earlier(connection, &earlier).await?;
+    }
+    if earlier.is_empty() { Ok(()) } else { began_earlier(connection, &earlier).await }
+}
+
+/// Everything but that a conversation began earlier than was known, which is rare, and counted.
+async fn begun(
+    connection: &mut PgConnection,
+    rows: &[ConversationRow<'_>],
+) -> Result<Vec<Begun>, sqlx::Error> {
+    sqlx::query_as!(
+        Begun,
+        r#"WITH written AS (
          INSERT INTO conversations AS c (token, conversation_id, participant_id, provider, message_count,
                                          first_sequence, last_sequence, started_at, last_message_at)
          SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
@@ -176,12 +247,13 @@ pub(crate) async fn conversations(
              message_count = greatest(c.message_count, excluded.message_count),
              first_sequence = least(c.first_sequence, excluded.first_sequence),
              last_sequence = greatest(c.last_sequence, excluded.last_sequence),
-             started_at = least(c.started_at, excluded.started_at),
              last_message_at = greatest(c.last_message_at, excluded.last_message_at)
-         RETURNING (xmax = 0) AS fresh)
+         RETURNING token, xmax = 0 AS fresh, started_at),
+         counted AS (
          UPDATE conversation_counts AS n SET conversations = n.conversations + began.now
          FROM (SELECT count(*) AS now FROM written WHERE fresh) AS began
-         WHERE n.status = 'ACTIVE' AND began.now > 0",
+         WHERE n.status = 'ACTIVE' AND began.now > 0)
+         SELECT token, fresh AS "fresh!", started_at FROM written"#,
         &column(rows, |row| row.token)[..] as &[&str],
         &column(rows, |row| row.conversation_id)[..] as &[&str],
         &column(rows, |row| row.participant_id)[..] as &[Option<&str>],
@@ -191,6 +263,21 @@ pub(crate) async fn conversations(
         &column(rows, |row| row.last_sequence)[..],
         &column(rows, |row| row.started_at)[..],
         &column(rows, |row| row.last_message_at)[..]
+    )
+    .fetch_all(connection)
+    .await
+}
+
+async fn began_earlier(
+    connection: &mut PgConnection,
+    rows: &[&ConversationRow<'_>],
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE conversations AS c SET started_at = n.started_at
+         FROM unnest($1::text[], $2::timestamptz[]) AS n (token, started_at)
+         WHERE c.token = n.token AND n.started_at < c.started_at",
+        &column(rows, |row| row.token)[..] as &[&str],
+        &column(rows, |row| row.started_at)[..]
     )
     .execute(connection)
     .await?;
@@ -267,7 +354,7 @@ mod tests {
                 name: None,
                 age: None,
                 location: None,
-                stored_at: chrono::DateTime::UNIX_EPOCH,
+                stored_at: DateTime::UNIX_EPOCH,
             })
             .into();
         let cut: Vec<String> = runs(&rows, |row| row.token)

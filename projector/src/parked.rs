@@ -286,8 +286,8 @@ async fn apply_again(
     if counted {
         changes.sources.clear();
     }
-    apply::rows(&mut transaction, &changes).await?;
-    apply::rows(&mut transaction, &fold(&later)).await?;
+    apply::late(&mut transaction, &changes).await?;
+    apply::late(&mut transaction, &fold(&later)).await?;
     if let Some(source) = source {
         apply::failures(&mut transaction, source).await?;
     }

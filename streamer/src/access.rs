@@ -164,6 +164,9 @@ pub(crate) enum Denied {
     /// The endpoint is for admins, and for services that act for them.
     #[error("This endpoint is only for admins and services.")]
     NoAdmin,
+    /// The endpoint is for those who study conversations, and for admins.
+    #[error("This endpoint is only for researchers and admins.")]
+    NoAnalyst,
     /// The directory says otherwise than the admin's token.
     #[error("Access denied. You are not of the company that your token names; log in again.")]
     NotOfCompany,
@@ -225,6 +228,18 @@ pub(crate) fn may_watch_calls(identity: &Identity, directory: &Directory) -> Res
     match call_scope(identity)? {
         CallScope::Of(_, company) if !directory.confirms(&company) => Err(Denied::NotOfCompany),
         CallScope::Of(..) | CallScope::All => Ok(()),
+    }
+}
+
+/// Researchers are told the numbers of everything, an admin those of their company while the directory does not say
+/// otherwise than their token.
+pub(crate) fn may_count(identity: &Identity, directory: &Directory) -> Result<(), Denied> {
+    let Identity::Person(Grant { who, .. }) = identity else { return Err(Denied::NoAnalyst) };
+    match who {
+        Who::Researcher(_) => Ok(()),
+        Who::Admin { company, .. } if directory.confirms(company) => Ok(()),
+        Who::Admin { .. } => Err(Denied::NotOfCompany),
+        Who::Participant(_) => Err(Denied::NoAnalyst),
     }
 }
 

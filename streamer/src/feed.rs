@@ -13,6 +13,7 @@ mod model;
 pub(crate) mod presence;
 mod queue;
 pub(crate) mod reader;
+pub(crate) mod replay;
 pub(crate) mod sse;
 mod standing;
 pub(crate) mod sweep;
@@ -35,6 +36,7 @@ use frame::{Frame, Seen};
 use hub::Seat;
 use presence::Present;
 use queue::{Closing, Item, Next};
+use replay::Replay;
 use sse::Wire;
 
 use crate::looks::Watched;
@@ -63,6 +65,8 @@ enum Topic {
     Conversation { id: Box<str>, seen: Seen, watch: Option<Box<Watch>> },
     /// Calls.
     Calls(Box<Watching>),
+    /// The past of one conversation.
+    Past(Box<Replay>),
 }
 
 impl Topic {
@@ -70,6 +74,7 @@ impl Topic {
         match self {
             Self::Conversation { id, .. } => Some(id),
             Self::Calls(_) => None,
+            Self::Past(replay) => Some(&replay.id),
         }
     }
 
@@ -81,6 +86,7 @@ impl Topic {
                 watch.as_mut().zip(change).map_or(Ok(()), |(watch, change)| watch.learn(change))
             }
             Self::Calls(watching) => watching.learn(frame),
+            Self::Past(replay) => replay.learn(frame),
         }
     }
 }
@@ -145,9 +151,20 @@ impl Feed {
             },
             Next::Item(Item::Call(changed)) => match &mut self.topic {
                 Topic::Calls(watching) => watching.take(&changed),
-                Topic::Conversation { .. } => None,
+                Topic::Conversation { .. } | Topic::Past(_) => None,
             },
+            // Who types now is nothing of the past.
+            Next::Item(Item::Live(bytes)) if matches!(self.topic, Topic::Past(_)) => {
+                return Some(bytes).filter(|bytes| sse::is_heartbeat(bytes));
+            }
             Next::Item(Item::Live(bytes)) => return Some(bytes),
+            Next::Item(Item::Past(part)) => {
+                self.watched.shown(part.up_to);
+                if let Some(end) = part.end {
+                    self.finish(end);
+                }
+                Some(part.bytes.clone())
+            }
             Next::Item(Item::Expiring(at)) => return Some(sse::expiring(self.topic.conversation(), at)),
             Next::Close(why) => return self.close(why),
         };
@@ -158,13 +175,18 @@ impl Feed {
     /// What is new in a frame of the feed's conversation.
     fn of_conversation(&mut self, frame: &Frame) -> Option<Bytes> {
         let Topic::Conversation { seen, .. } = &mut self.topic else { return None };
-        if frame.is_end() {
-            (self.over, self.open.ended) = (true, "ended");
-            self.watched.ends("ended");
-        }
         let bytes = frame.beyond(seen, &self.wire);
         self.watched.shown(seen.up_to);
+        if frame.is_end() {
+            self.finish("ended");
+        }
         bytes
+    }
+
+    /// Nothing comes any more.
+    fn finish(&mut self, why: &'static str) {
+        (self.over, self.open.ended) = (true, why);
+        self.watched.ends(why);
     }
 
     /// How it ended, as metrics call it.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod access;
+mod analytics;
 mod calls;
 mod document;
 mod feed;
@@ -8,6 +9,7 @@ mod limits;
 mod list;
 mod looks;
 mod media;
+mod past;
 mod query;
 mod router;
 mod search;
@@ -48,6 +50,7 @@ use limits::{DEFAULT_FEED_AGE, DEFAULT_PER_COMPANY, DEFAULT_PER_KEY, DEFAULT_PER
 use list::Cursors;
 use looks::Looks;
 use media::Media;
+use past::Past;
 use router::Edge;
 use tables::Tables;
 use tickets::Tickets;
@@ -159,6 +162,8 @@ pub async fn start(
     let channel = Channel::new(log.client().clone());
     let (presence, told) = Presence::new();
     let cursors = Cursors::new(&settings.auth.jwt_secret, log.epoch());
+    let objects = Box::pin(Objects::open(&settings.nats, "streamer objects")).await?;
+    let past = Past::new(&log, &objects);
     let feeds = Feeds {
         hub: Arc::clone(&hub),
         tables: tables.clone(),
@@ -172,6 +177,8 @@ pub async fn start(
         stopping: lifecycle.stopping.clone(),
         looks: looks.clone(),
         cursors: cursors.clone(),
+        past: past.clone(),
+        replays: feed::replay::places(),
     };
     let auth = Authenticator::new(&settings.auth, revocations.clone());
     let tail = log.tail("streamer", hub.position(), None);
@@ -189,7 +196,6 @@ pub async fn start(
     loops.spawn(recorded.write(Audit::new(&log)));
     loops.spawn(Sealer::new(&log).follow());
     loops.spawn(refusals.clone().follow());
-    let objects = Box::pin(Objects::open(&settings.nats, "streamer objects")).await?;
     let fonts = settings.fonts.clone();
     // Looking through many files takes a moment, and nobody waits for it.
     drop(tokio::task::spawn_blocking(move || fonts.check()));
@@ -203,6 +209,7 @@ pub async fn start(
         search_cursors: Cursors::with(search::PURPOSE, &settings.auth.jwt_secret, log.epoch()),
         typesetter: Typesetter::new(settings.fonts),
         media: Media::new(objects.clone()),
+        past,
     });
     let work = run(loops, log, objects, tables, (recorder, refusals), lifecycle).boxed();
     Ok(Service { name: "streamer", routes, work })

@@ -48,6 +48,12 @@ pub(crate) const PAGE_SIZE: u8 = 20;
 /// Conversations on a page of a list at most: what the seed promises.
 pub(crate) const MAX_PAGE_SIZE: u8 = 100;
 
+/// Days that are counted, where the caller does not say.
+pub(crate) const COUNTED_DAYS: u64 = 30;
+
+/// Days that are counted at most: a year, and its first day once more.
+pub(crate) const MAX_COUNTED_DAYS: i64 = 366;
+
 /// Characters of a search: a long sentence.
 pub(crate) const MAX_QUERY_CHARS: usize = 500;
 
@@ -81,6 +87,24 @@ pub(crate) const MEDIA_AT_ONCE: usize = 128;
 
 /// How long a further one waits before it is answered 503.
 pub(crate) const MEDIA_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Conversations whose past is read at once: each of them is in memory, and its log is read page by page.
+pub(crate) const PAST_AT_ONCE: usize = 32;
+
+/// How long a further one waits before it is answered 503.
+pub(crate) const PAST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long it may take to read one: about a million messages.
+pub(crate) const PAST_TIME: Duration = Duration::from_secs(10);
+
+/// Replays that run at once in one process: each has a page of the log in memory.
+pub(crate) const REPLAYS_AT_ONCE: usize = 128;
+
+/// Frames that a replay may be ahead of its reader: one on its way, one ready.
+pub(crate) const REPLAY_AHEAD: usize = 2;
+
+/// The longest pause of a replay, whatever its speed: a client that was cut off in it waits for it again.
+pub(crate) const MAX_SILENCE: Duration = Duration::from_secs(20 * 60);
 
 /// What a client waits before it reconnects, in milliseconds.
 pub(crate) const RETRY_MILLISECONDS: u32 = 2_000;
@@ -186,6 +210,10 @@ const _: () = assert!(SWEEP_ROUND.as_millis() < 1_000, "a token that expired is 
 const _: () = assert!(
     DRAIN_STEPS as u128 * DRAIN_PAUSE.as_millis() * 2 <= shared::limits::DRAIN_TIMEOUT.as_millis(),
     "feeds end well before they are cut off"
+);
+const _: () = assert!(
+    MAX_SILENCE.as_secs() * 2 <= DEFAULT_FEED_AGE.as_secs(),
+    "a replay comes further before it is old"
 );
 const _: () = assert!(SHARDS.is_power_of_two(), "a shard is picked by masking");
 const _: () = assert!(FRAME_BYTES <= QUEUE_BYTES, "an ordinary frame fits a queue");

@@ -26,15 +26,18 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::access::{may_ask_status, may_list, may_read};
+use crate::analytics;
 use crate::calls;
 use crate::document::{Document, File, Parameters as ExportParameters, Typesetter};
 use crate::feed::join::{Feeds, Wish};
+use crate::feed::replay::Tempo;
 use crate::feed::sse;
 use crate::feed::{reader, websocket as socket};
 use crate::limits::{MAX_MESSAGE_BYTES, SOCKET_BUFFER_BYTES};
 use crate::list::{ConversationList, Cursors, Parameters as ListParameters};
 use crate::looks::{Looks, Trail, range};
 use crate::media::{self, Media};
+use crate::past::{self, Moment, Past};
 use crate::query::{self, Queried, Wrong};
 use crate::search::{Parameters as SearchParameters, SearchResults};
 use crate::status::{Parameters as StatusParameters, StatusDetail};
@@ -54,6 +57,7 @@ pub(crate) struct Edge {
     pub(crate) search_cursors: Cursors,
     pub(crate) typesetter: Typesetter,
     pub(crate) media: Media,
+    pub(crate) past: Past,
 }
 
 impl FromRef<Edge> for Authenticator {
@@ -82,6 +86,9 @@ pub(crate) fn routes(edge: Edge) -> OpenApiRouter {
         .routes(routes!(calls::calls))
         .routes(routes!(calls::calls_stream))
         .routes(routes!(search))
+        .routes(routes!(analytics::messages))
+        .routes(routes!(analytics::conversations))
+        .routes(routes!(analytics::answers))
         .routes(routes!(conversation))
         .routes(routes!(status))
         .routes(routes!(export))
@@ -104,11 +111,16 @@ struct Snapshot {
 ///
 /// The whole conversation with its messages, however it came in. A participant reads its own, an admin those of calls that
 /// they hold or that nobody of their company does; services and researchers read all.
+///
+/// With `as_of` it is the conversation as it stood then: after the event of that sequence, or after the last one that was
+/// stored by that time (a time to come is now). Who may read it is asked of today, and what was erased since is not shown.
+/// Before it began it is 404.
 #[utoipa::path(
     get, path = "/api/conversation/{id}", tag = tags::READERS,
     security(("participant" = []), ("admin" = []), ("researcher" = []), ("service" = []), ("session" = [])),
     params(
         ("id" = String, Path, description = "The conversation's id.", example = "conv_abc123"),
+        ("as_of" = Option<String>, Query, description = "A sequence of the log, or a time in RFC 3339."),
         ("after" = Option<u64>, Query, description = "The sequence of a write: the answer shows it, or is 503 in 2 s."),
     ),
     responses(
@@ -135,16 +147,31 @@ async fn conversation(
     AnyCaller(identity): AnyCaller,
     trail: Trail,
     Named(id): Named,
-    Asked { after, .. }: Asked,
+    Asked { after, as_of, .. }: Asked,
 ) -> Result<Json<Snapshot>, Problem> {
-    let subject = Subject::conversation(&id);
     let deadline = Instant::now() + READ_WAIT;
-    let mut reading = edge.tables.open_at(&identity, subject.token(), may_read, after, deadline).await?;
+    let up_to = match as_of {
+        Some(moment) => Some(edge.past.sequence("as_of", moment).await?),
+        None => None,
+    };
+    let subject = Subject::conversation(&id);
+    // What was stored a moment ago may be asked for.
+    let at_least = after.max(up_to.unwrap_or_default());
+    let mut reading = edge.tables.open_at(&identity, subject.token(), may_read, at_least, deadline).await?;
     let id = reading.id(id);
-    let conversation = reading.conversation().await?;
-    drop(reading);
+    let conversation = match up_to {
+        Some(up_to) => edge.past.conversation(reading, &id, up_to).await?,
+        None => {
+            let conversation = reading.conversation().await?;
+            // Others need the connection while the look is recorded.
+            drop(reading);
+            conversation
+        }
+    };
     let look = trail.look(&identity, What::Snapshot);
-    edge.looks.record(look.map(|look| look.of(&id, range(&conversation.messages)))).await?;
+    let look = look.map(|look| look.of(&id, range(&conversation.messages)));
+    let look = look.map(|look| up_to.into_iter().fold(look, |look, up_to| look.with("as_of", up_to)));
+    edge.looks.record(look).await?;
     Ok(Json(Snapshot { success: true, conversation }))
 }
 
@@ -325,6 +352,14 @@ async fn search(
 /// A feed is resumed with the id of the last frame that was received, in `Last-Event-ID` or `last_event_id`: it goes
 /// on with exactly the messages after it. Without an `error` before it, the end of the answer asks for just that: after an
 /// hour at most, and when the server stops. At most 64 feeds are open with one token.
+///
+/// With `from` it is a replay: `initial` is the conversation as it stood then (or as it began, if it began later), and what
+/// came after it follows in the order of the log, the messages as far apart as they were said, by their own timestamps,
+/// divided by `speed`; what is earlier than what was shown already follows at once, as does everything else. No pause is
+/// longer than `max_gap` seconds, nor than 20 minutes. After the last frame comes `ended`, or, of a conversation that has not
+/// ended, `replayed` with `{message, conversation_id}`, and the server closes: a feed without `from` goes on live with that
+/// id. A replay is resumed like a live feed, with the same `from` and the last id. Who may read is asked of today for as
+/// long as it is open, and what was erased since is not shown; nobody sees that somebody watches a replay.
 #[utoipa::path(
     get, path = "/api/conversation/{id}/stream", tag = tags::READERS,
     security(
@@ -335,6 +370,9 @@ async fn search(
         ("after" = Option<u64>, Query, description = "The sequence of a write: the answer shows it, or is 503 in 2 s."),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last frame that was received."),
         ("last_event_id" = Option<String>, Query, description = "The same, for clients that cannot set the header."),
+        ("from" = Option<String>, Query, description = "Replays what came after it: a sequence of the log, or a time in RFC 3339."),
+        ("speed" = Option<f64>, Query, description = "Of a replay, from 0.25 to 1000; 1 when it is left out."),
+        ("max_gap" = Option<f64>, Query, description = "Of a replay: the longest pause in seconds, from 0 to 1200."),
     ),
     responses(
         (status = 200, description = "The feed.", body = String, content_type = "text/event-stream",
@@ -347,7 +385,7 @@ async fn stream(
     Watcher(identity): Watcher,
     trail: Trail,
     Named(conversation): Named,
-    Asked { after, last_event_id }: Asked,
+    Followed { after, last_event_id, tempo }: Followed,
     Extension(handover): Extension<Handover>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -356,7 +394,10 @@ async fn stream(
         headers.get("last-event-id").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let last_id = header.or(last_event_id).filter(|id| !id.is_empty());
     let wish = Wish { identity, conversation, last_id, after, trail };
-    let (feed, _) = edge.feeds.join(wish, may_read).await?;
+    let (feed, _) = match tempo {
+        Some(tempo) => edge.feeds.join_past(wish, tempo, may_read).await?,
+        None => edge.feeds.join(wish, may_read).await?,
+    };
     Ok(sse::answer(handover.lend(feed)))
 }
 
@@ -372,8 +413,8 @@ async fn stream(
 /// | `{"type": "seen", "sequence": 7}` | a read receipt, as `POST .../seen`; all are told by a frame `seen` |
 /// | `{"type": "typing", "is_typing": true}` | as `POST .../typing` |
 ///
-/// What cannot be done is answered by `{"event": "rejected", "id": null, "data": {"detail"}}`, and the socket stays open.
-/// The server closes with 1000 when the conversation has ended; 1001 when the client has only to come back; 1008 after an
+/// What cannot be done, as anything in a replay, is answered by `{"event": "rejected", "id": null, "data": {"detail"}}`, and
+/// the socket stays open. The server closes with 1000 when the conversation has ended, or was replayed; 1001 when the client has only to come back; 1008 after an
 /// `error` that says why; 1009 when more than 4096 bytes were said at once. It sends a ping with each heartbeat, and gives up
 /// a peer that has not answered by the next.
 #[utoipa::path(
@@ -384,6 +425,9 @@ async fn stream(
         ("id" = String, Path, description = "The conversation's id.", example = "conv_abc123"),
         ("after" = Option<u64>, Query, description = "The sequence of a write: the answer shows it, or is 503 in 2 s."),
         ("last_event_id" = Option<String>, Query, description = "The id of the last frame that was received."),
+        ("from" = Option<String>, Query, description = "Replays what came after it: a sequence of the log, or a time in RFC 3339."),
+        ("speed" = Option<f64>, Query, description = "Of a replay, from 0.25 to 1000; 1 when it is left out."),
+        ("max_gap" = Option<f64>, Query, description = "Of a replay: the longest pause in seconds, from 0 to 1200."),
     ),
     responses((status = 101, description = "The WebSocket is open; frames follow."), ReadProblems),
 )]
@@ -392,7 +436,7 @@ async fn websocket(
     Watcher(identity): Watcher,
     trail: Trail,
     Named(conversation): Named,
-    Asked { after, last_event_id }: Asked,
+    Followed { after, last_event_id, tempo }: Followed,
     Extension(connections): Extension<Connections>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
@@ -400,9 +444,13 @@ async fn websocket(
         Problem::new(Kind::BadRequest, format!("Ask for a WebSocket here: {}.", rejection.body_text()))
     })?;
     let last_id = last_event_id.filter(|id| !id.is_empty());
-    let (viewer, request_id) = (reader::viewer(&identity), trail.request_id().to_owned());
+    let viewer = reader::viewer(&identity).filter(|_| tempo.is_none());
+    let request_id = trail.request_id().to_owned();
     let wish = Wish { identity, conversation, last_id, after, trail };
-    let (feed, conversation) = edge.feeds.join(wish, may_read).await?;
+    let (feed, conversation) = match tempo {
+        Some(tempo) => edge.feeds.join_past(wish, tempo, may_read).await?,
+        None => edge.feeds.join(wish, may_read).await?,
+    };
     let watching = socket::Watching { viewer, conversation, request_id, channel: edge.feeds.channel.clone() };
     let upgrade = upgrade.max_message_size(MAX_MESSAGE_BYTES).max_frame_size(MAX_MESSAGE_BYTES);
     // Frames are written as they come: none waits for another to fill a buffer.
@@ -428,25 +476,55 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
-/// What the query of a snapshot or a feed asks for.
+/// What the query of a snapshot asks for.
 pub(crate) struct Asked {
     pub(crate) after: u64,
-    last_event_id: Option<String>,
+    as_of: Option<Moment>,
 }
 
 #[derive(Deserialize)]
 struct Parameters {
     after: Option<String>,
-    last_event_id: Option<String>,
+    as_of: Option<String>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Asked {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Parameters { after, last_event_id } = query::read(parts, state).await?;
+        let Parameters { after, as_of } = query::read(parts, state).await?;
         let mut wrong = Wrong::default();
         let after = wrong.after(after.as_deref());
-        wrong.finish(Self { after, last_event_id })
+        let as_of = past::moment(&mut wrong, "as_of", as_of.as_deref());
+        wrong.finish(Self { after, as_of })
+    }
+}
+
+/// What the query of a feed asks for.
+struct Followed {
+    after: u64,
+    last_event_id: Option<String>,
+    /// Of a replay.
+    tempo: Option<Tempo>,
+}
+
+#[derive(Deserialize)]
+struct FeedParameters {
+    after: Option<String>,
+    last_event_id: Option<String>,
+    from: Option<String>,
+    speed: Option<String>,
+    max_gap: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Followed {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let FeedParameters { after, last_event_id, from, speed, max_gap } = query::read(parts, state).await?;
+        let mut wrong = Wrong::default();
+        let after = wrong.after(after.as_deref());
+        let tempo = Tempo::parse(&mut wrong, from.as_deref(), speed.as_deref(), max_gap.as_deref());
+        wrong.finish(Self { after, last_event_id, tempo })
     }
 }

@@ -134,7 +134,7 @@ impl Talk<'_> {
         })
     }
 
-    fn ended(&self, second: i64) -> Event {
+    pub(crate) fn ended(&self, second: i64) -> Event {
         Event::ConversationEnded(Ending {
             conversation_id: self.id.to_owned().try_into().unwrap(),
             call: None,

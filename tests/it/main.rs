@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "tests fail loudly")]
 
 mod access;
+mod analytics;
+mod as_of;
 mod audit;
 mod bad_input;
 mod browser;
@@ -31,6 +33,7 @@ mod openapi;
 mod proxies;
 mod rebuild;
 mod reconcile;
+mod replay;
 mod retries;
 mod rls;
 mod sealing;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use shared::events::{self, Call, Ending, Event, Recording, Report, Session};
 use shared::ids::{ConversationId, ParticipantId, Provider};
 use shared::report::Reading;
+use shared::standing::{Verdict, standing};
 
 use self::parts::{Begun, Called, Opened, Told, recording_json};
 use super::Fact;
@@ -311,27 +312,18 @@ impl State {
         of_sessions.or(newest.get(&0).map(|(_, value)| *value))
     }
 
-    /// How it stands, and since when it is over: by the reports of the newest session and of the whole conversation,
-    /// and the newest end, as far as they are newer than the newest session. A report that tells how it ended counts
-    /// before one that does not: traces take nothing back.
+    /// How it stands, and since when it is over.
     fn standing(&self) -> (&'static str, Option<i64>) {
-        let newest = self.sessions.last_key_value();
-        let (session, opened) = newest.map_or((0, 0), |(number, opened)| (*number, opened.sequence));
-        let told =
-            self.reports.iter().filter(|((of, _), told)| [0, session].contains(of) && told.sequence > opened);
-        let told = told.map(|(_, told)| told).max_by_key(|told| (told.outcome.is_some(), told.sequence));
-        let ended = self.ending.filter(|(sequence, _)| *sequence > opened).map(|(_, at)| at);
-        match told {
-            Some(Told { outcome: Some(_), failed, ended_at, .. }) => (over(*failed), Some(*ended_at)),
-            Some(_) | None if ended.is_some() => ("ENDED", ended),
-            Some(Told { failed, ended_at, .. }) => (over(*failed), Some(*ended_at)),
-            None => ("ACTIVE", None),
-        }
+        let newest = self.sessions.last_key_value().map(|(number, opened)| (*number, opened.sequence));
+        let told = self.reports.iter().map(|((session, _), told)| Verdict {
+            session: *session,
+            sequence: told.sequence,
+            tells_outcome: told.outcome.is_some(),
+            failed: told.failed,
+            ended_at: told.ended_at,
+        });
+        standing(newest, told, self.ending)
     }
-}
-
-fn over(failed: bool) -> &'static str {
-    if failed { "FAILED" } else { "ENDED" }
 }
 
 /// A JSON array of what is JSON; none of nothing.

@@ -31,7 +31,7 @@ pub(super) async fn erase(connection: &mut PgConnection, row: &ErasureRow<'_>) -
         let again = fold(std::slice::from_ref(item));
         // How much came in by which way was counted when it came.
         let again = Changes { sources: Vec::new(), refused: Vec::new(), ..again };
-        Box::pin(super::rows(connection, &again)).await?;
+        Box::pin(super::uncounted(connection, &again)).await?;
     }
     if searched {
         forget_documents(connection, &messages).await?;
@@ -57,8 +57,8 @@ async fn is_searched(connection: &mut PgConnection) -> Result<bool, sqlx::Error>
     Ok(there)
 }
 
-/// Those that it names, and whatever else is the participant's.
-async fn conversations(
+/// The conversations that it names, and whatever else is the participant's.
+pub(super) async fn conversations(
     connection: &mut PgConnection,
     row: &ErasureRow<'_>,
 ) -> Result<Vec<String>, sqlx::Error> {

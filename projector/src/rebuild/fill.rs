@@ -99,7 +99,7 @@ impl Fill {
         Ok(())
     }
 
-    /// What tables need that are read and written: all indexes, and what the planner knows.
+    /// What tables need that are read and written: all indexes, what the planner knows, and what they add up to.
     pub(crate) async fn finish(&mut self, show: &mut (dyn FnMut(Step) + Send)) -> Result<(), RebuildError> {
         let tables = generation::tables(&mut self.connection, BUILDING).await?;
         let mut statements = generation::indexes(&mut self.connection, Part::Tables, true).await?;
@@ -109,6 +109,9 @@ impl Fill {
             show(Step { stage: Stage::Indexes, done, of });
             sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut self.connection).await?;
         }
+        let mut transaction = self.connection.begin().await?;
+        apply::counts::all(&mut transaction).await?;
+        transaction.commit().await?;
         Ok(())
     }
 
@@ -154,7 +157,7 @@ impl Fill {
             apply::conversations(&mut transaction, &self.gathered.of(&told)).await?;
         }
         changes.conversations = written;
-        apply::rows(&mut transaction, &changes).await?;
+        apply::uncounted(&mut transaction, &changes).await?;
         apply::claims_but_messages(&mut transaction, &claims).await?;
         apply::deleted_webhooks(&mut transaction, &erasures).await?;
         if self.gathered.is_full() {

@@ -106,7 +106,7 @@ impl Sampler {
         let Some(chosen) = choose(&mut transaction).await? else { return Ok(()) };
         // Where something was erased, the tables may not have heard of it yet.
         let Some(items) = self.told(&mut transaction, &chosen).await? else { return Ok(()) };
-        apply::rows(&mut transaction, &fold(&items)).await?;
+        apply::uncounted(&mut transaction, &fold(&items)).await?;
         for (shape, owner) in &session.shapes {
             let tables =
                 format!("(SELECT * FROM read_v1.{} WHERE {owner} = '{}')", shape.name(), chosen.token);

@@ -208,6 +208,11 @@ impl Frame {
         self.total
     }
 
+    /// Everything up to here is in it.
+    pub(crate) fn last(&self) -> u64 {
+        self.draft.last
+    }
+
     /// Its bytes on the wire.
     pub(crate) fn encoded(&self) -> &Bytes {
         &self.encoded

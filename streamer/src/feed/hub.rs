@@ -215,6 +215,11 @@ impl Seat {
         &self.queue
     }
 
+    /// The same, for somebody who fills it.
+    pub(super) fn share(&self) -> Arc<Queue> {
+        Arc::clone(&self.queue)
+    }
+
     /// Tells the room how many messages there are.
     pub(crate) fn know_total(&self, total: u64) {
         if let Some(room) = self.hub.shard(&self.token).get_mut(&self.token) {

@@ -15,6 +15,7 @@ use shared::live::Channel;
 use shared::log::{Log, LogError};
 use shared::problem::{Kind, Problem};
 use shared::subjects::Subject;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +32,7 @@ use crate::access::Rule;
 use crate::limits::PEER_PATIENCE;
 use crate::list::Cursors;
 use crate::looks::{Looks, Trail, range};
+use crate::past::Past;
 use crate::snapshot::Head;
 use crate::tables::{ReadError, Reading, Tables};
 use crate::view::{ConversationView, MessageView};
@@ -62,6 +64,10 @@ pub(crate) struct Feeds {
     pub(crate) looks: Looks,
     /// Where lists go on.
     pub(crate) cursors: Cursors,
+    /// How things stood.
+    pub(crate) past: Past,
+    /// One for each replay under way.
+    pub(crate) replays: Arc<Semaphore>,
 }
 
 /// Who wants which feed, and from where.
@@ -80,7 +86,8 @@ pub(crate) struct Wish {
 }
 
 /// Where a feed begins.
-enum Start {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Start {
     Fresh,
     After(u64),
     Reset(Lost),
@@ -206,7 +213,7 @@ impl Feeds {
 
     /// An id past our tail may have come from a streamer that was ahead of us: only the log knows its own
     /// end.
-    async fn start(&self, last_id: Option<&str>, tail: u64) -> Result<Start, Problem> {
+    pub(super) async fn start(&self, last_id: Option<&str>, tail: u64) -> Result<Start, Problem> {
         let Some(text) = last_id else { return Ok(Start::Fresh) };
         Ok(match id::parse(text, self.wire.epoch()) {
             LastId::Lost(lost) => Start::Reset(lost),
@@ -226,7 +233,7 @@ impl Feeds {
     /// A reading of the tables at `tail` or later. A conversation that is not there may be one whose first
     /// message was acknowledged a moment ago: that is certain only where the tables have all that the log
     /// had.
-    async fn reading(
+    pub(super) async fn reading(
         &self,
         wish: &Wish,
         may_read: Rule,

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use super::calls::Changed;
 use super::clock::{Clock, Due, Now, Pace};
 use super::frame::Frame;
+use super::replay::Part;
 use super::wakes::Wakes;
 use crate::access::Denied;
 use crate::limits::{QUEUE_BYTES, QUEUE_FRAMES};
@@ -71,6 +72,8 @@ pub(crate) enum Item {
     Frame(Arc<Frame>),
     /// A call as it stands now: what it says to whom depends on who sees it.
     Call(Arc<Changed>),
+    /// A piece of a replay.
+    Past(Arc<Part>),
     /// A frame without an id, the same for all: it is no fact.
     Live(Bytes),
     /// The feed's token expires then.
@@ -83,7 +86,8 @@ impl Item {
             Self::Frame(frame) => frame.encoded().len(),
             Self::Call(changed) => changed.size(),
             Self::Live(bytes) => bytes.len(),
-            Self::Expiring(_) => 0,
+            // Of a replay there are never more than a few.
+            Self::Past(_) | Self::Expiring(_) => 0,
         }
     }
 }
@@ -265,6 +269,7 @@ pub(crate) mod tests {
             Poll::Ready(Next::Item(Item::Frame(frame))) => Some(Ok(frame.encoded().clone())),
             Poll::Ready(Next::Item(Item::Live(bytes))) => Some(Ok(bytes)),
             Poll::Ready(Next::Item(Item::Call(_))) => panic!("no calls are told"),
+            Poll::Ready(Next::Item(Item::Past(_))) => panic!("nothing is replayed"),
             Poll::Ready(Next::Item(Item::Expiring(_))) => panic!("nothing expires"),
             Poll::Ready(Next::Close(why)) => Some(Err(why)),
         }

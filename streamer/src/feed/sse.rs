@@ -111,6 +111,12 @@ impl Wire {
         self.event("ended", id, &data)
     }
 
+    /// A replay has come to where the log is, and the conversation has not ended.
+    pub(crate) fn replayed(&self, id: u64, conversation_id: &str) -> Bytes {
+        let data = json!({"message": "Everything so far was replayed", "conversation_id": conversation_id});
+        self.event("replayed", id, &data)
+    }
+
     /// The newest of the calls that are open; the cursor goes on where this ends.
     pub(crate) fn initial_calls(&self, id: u64, conversations: &[ListedView], cursor: Option<&str>) -> Bytes {
         self.event("initial", id, &InitialCalls { conversations, cursor })

@@ -144,7 +144,7 @@ fn directory_change(entry: &Entry) -> Option<Change> {
 }
 
 /// What feeds show of an entry, if anything, and the conversation it is of.
-fn change(entry: &Entry) -> Option<(String, Change)> {
+pub(super) fn change(entry: &Entry) -> Option<(String, Change)> {
     let at = entry.sequence;
     match entry.decode() {
         Ok(Event::MessageRecorded(message)) => {

@@ -98,7 +98,7 @@ async fn converse(wire: &mut Wire, feed: &mut Feed, watching: &Watching) -> Done
 /// What a close says of how a feed ended.
 fn end_of(ended: &'static str) -> CloseFrame {
     let code = match ended {
-        "ended" => close_code::NORMAL,
+        "ended" | "replayed" => close_code::NORMAL,
         // The client has only to come back.
         "lease" | "stopping" | "too_slow" => close_code::AWAY,
         _ => close_code::POLICY,
@@ -212,8 +212,9 @@ impl Watching {
     /// Does what was said; what the watcher can do about it, if it cannot be done.
     async fn obey(self, text: Utf8Bytes) -> Result<(), String> {
         let said: Said = serde_json::from_str(&text).map_err(|_| USAGE)?;
-        let by =
-            self.viewer.ok_or("Only participants and admins say what they have seen or that they type.")?;
+        let by = self.viewer.ok_or(
+            "Only participants and admins who watch live say what they have seen or that they type.",
+        )?;
         let conversation_id = self.conversation;
         match said {
             Said::Typing { is_typing } => {

@@ -106,12 +106,24 @@ impl Tables {
             Ok(((transaction, position), position))
         };
         let (mut transaction, position) = self.checkpoint.at(at_least, deadline, open).await?;
-        let said = sqlx::query!("SELECT company_id FROM turnlog.company_of($1)", admin_token(identity))
-            .fetch_optional(&mut *transaction)
-            .await?;
-        let directory = Directory::of(said.is_some(), said.and_then(|row| row.company_id));
+        let directory = directory(&mut transaction, identity).await?;
         may_watch_calls(identity, &directory)?;
         Ok(CallListing { transaction, scope, position, directory })
+    }
+
+    /// Opens the counts for a caller, with what the directory says of them, once the tables have come to `at_least`.
+    ///
+    /// # Errors
+    /// [`ReadError`]; [`ReadError::Behind`] at the deadline.
+    pub(crate) async fn counts_at(
+        &self,
+        identity: &Identity,
+        at_least: u64,
+        deadline: Instant,
+    ) -> Result<(Transaction<'static, Postgres>, Directory), ReadError> {
+        let mut transaction = self.checkpoint.at(at_least, deadline, || self.open_list(identity)).await?;
+        let directory = directory(&mut transaction, identity).await?;
+        Ok((transaction, directory))
     }
 
     /// How these conversations' calls, and the open ones of these workers, stand once the tables have come to
@@ -150,6 +162,17 @@ impl Tables {
         .await?;
         Ok((rows.into_iter().map(CallNow::from).collect(), position))
     }
+}
+
+/// What the directory says of a caller.
+async fn directory(
+    transaction: &mut Transaction<'static, Postgres>,
+    identity: &Identity,
+) -> Result<Directory, ReadError> {
+    let said = sqlx::query!("SELECT company_id FROM turnlog.company_of($1)", admin_token(identity))
+        .fetch_optional(&mut **transaction)
+        .await?;
+    Ok(Directory::of(said.is_some(), said.and_then(|row| row.company_id)))
 }
 
 impl CallListing {
