@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::cell::Table;
-use crate::tables::{CONVERSATIONS, EVENTS, MESSAGES};
+use crate::deid::ExportKey;
+use crate::tables::{CONVERSATIONS, EVENTS, MESSAGES, REDACTIONS};
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,8 @@ pub enum Part {
     Conversations,
     /// The log's events as they stand.
     Events,
+    /// What was masked in them: there of itself where anything is, and not asked for.
+    Redactions,
 }
 
 impl Part {
@@ -49,6 +52,7 @@ impl Part {
             Self::Messages => &MESSAGES,
             Self::Conversations => &CONVERSATIONS,
             Self::Events => &EVENTS,
+            Self::Redactions => &REDACTIONS,
         }
     }
 }
@@ -64,6 +68,22 @@ pub enum AsOf {
     Time(DateTime<Utc>),
 }
 
+/// What is done so that a data set does not tell whom it is of. Nothing, where nothing is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Deidentify {
+    /// Ids become pseudonyms under a key, and of JSON known fields alone stay.
+    pub pseudonymize: bool,
+    /// Addresses, numbers and days of birth in texts are masked, as far as their form gives them away.
+    pub redact: bool,
+}
+
+impl Deidentify {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -77,6 +97,10 @@ pub struct Wanted {
     pub selection: Selection,
     /// The licence that the data set names: an SPDX or Open Definition id.
     pub licence: String,
+    /// What is done so that it does not tell whom it is of.
+    pub deidentify: Deidentify,
+    /// What pseudonyms are made with; without them it is not looked at.
+    pub key: Option<ExportKey>,
 }
 
 /// Which rows are wanted. Everything that is absent or empty asks for all.
@@ -141,7 +165,10 @@ pub(crate) struct Arguments {
     pub(crate) as_of: u64,
     /// The licence that the data set names.
     pub(crate) licence: String,
-    /// Which rows.
+    /// What is done so that it does not tell whom it is of.
+    #[serde(default, skip_serializing_if = "Deidentify::is_nothing")]
+    pub(crate) deidentify: Deidentify,
+    /// Which rows. Under pseudonyms it names participants and conversations by theirs.
     #[serde(flatten)]
     pub(crate) selection: Selection,
 }

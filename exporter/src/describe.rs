@@ -16,6 +16,10 @@ const CONTEXT: &str = include_str!("describe/context.json");
 pub(crate) fn codebook(description: &Description<'_>) -> String {
     let mut page = format!("# {}\n\n{}\n", description.name(), description.about());
     page.push_str(NOTES);
+    page.push_str(if description.done.applied.redact { MASKED } else { AS_SAID });
+    if description.done.applied.pseudonymize {
+        page.push_str(PSEUDONYMS);
+    }
     if description.arguments.format == Format::Csv {
         page.push_str(CSV_NOTES);
     }
@@ -29,7 +33,7 @@ pub(crate) fn codebook(description: &Description<'_>) -> String {
         );
         for column in table.columns {
             let kind = kind_words(column);
-            let _written = writeln!(page, "| `{}` | {kind} | {} |", column.name, column.about);
+            let _written = writeln!(page, "| `{}` | {kind} | {} |", column.name, description.meaning(column));
         }
     }
     page
@@ -41,7 +45,18 @@ const NOTES: &str = "
   the earlier one.
 - Instants are in UTC, to the microsecond. Where somebody's clock gave the time, its offset is a column of its own.
 - JSON in a column is a text; `null` means not known.
-- What people said is as they said it: it may look like a formula, a command or markup. Nothing was changed.
+";
+
+const AS_SAID: &str =
+    "- What people said is as they said it: it may look like a formula, a command or markup. Nothing was changed.
+";
+
+const MASKED: &str = "- What people said is as they said it but for marks such as `[EMAIL]`, which stand where something gave itself away by
+  its form. That is best effort and no anonymity: DEIDENTIFICATION.md. It may look like a formula, a command or markup.
+";
+
+const PSEUDONYMS: &str =
+    "- Ids are pseudonyms, the same in every data set of the same key: DEIDENTIFICATION.md.
 ";
 
 const CSV_NOTES: &str =
@@ -72,7 +87,7 @@ pub(crate) fn croissant(description: &Description<'_>) -> Result<String> {
         "contentUrl": file.path, "contentSize": format!("{} B", file.written.bytes),
         "encodingFormat": media_type(format), "sha256": file.written.sha256,
     })).collect();
-    let sets: Vec<_> = tables(description).map(|(part, file)| record_set(part, file)).collect();
+    let sets: Vec<_> = tables(description).map(|(part, file)| record_set(description, part, file)).collect();
     pretty(&json!({
         "@context": context,
         "@type": "sc:Dataset",
@@ -88,12 +103,12 @@ pub(crate) fn croissant(description: &Description<'_>) -> Result<String> {
     }))
 }
 
-fn record_set(part: Part, file: &Listed) -> Value {
+fn record_set(description: &Description<'_>, part: Part, file: &Listed) -> Value {
     let table = part.table();
     let id = |column: &str| format!("{}/{column}", table.name);
     let fields = table.columns.iter().map(|column| {
         json!({
-            "@type": "cr:Field", "@id": id(column.name), "name": id(column.name), "description": column.about,
+            "@type": "cr:Field", "@id": id(column.name), "name": id(column.name), "description": description.meaning(column),
             "dataType": match column.kind {
                 Kind::Integer => "sc:Integer",
                 Kind::Boolean => "sc:Boolean",

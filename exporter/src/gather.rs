@@ -3,21 +3,19 @@
 //! A message's newest version may stand anywhere after its first, so nothing is written before all was read. First
 //! versions wait in the order of the log, which is the order of the file; corrections are sorted into it.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use shared::envelope::Entry;
 use shared::events::{Enrolment, Event, Payload, RawJson, Report};
-use shared::ids::ConversationId;
 use shared::limits::MAX_REPORT_BYTES;
 use shared::objects::{ObjectName, Objects};
 use shared::report::Reading;
-use shared::subjects::Subject;
 use tokio::runtime::Handle;
 
 use crate::arguments::{Arguments, Part};
+use crate::deid::{Deid, Pseudonyms, rules};
 use crate::error::{ExportError, Result};
 use crate::fold::{Fact, Folding};
 use crate::limits::SPILL_BUFFER;
@@ -29,8 +27,7 @@ use crate::write::Writer;
 /// Takes entries, in the order of the log.
 pub(crate) struct Gathering {
     pub(crate) arguments: Arguments,
-    /// Subjects of the conversations that are wanted; none where all are.
-    subjects: BTreeSet<String>,
+    pub(crate) deid: Deid,
     objects: Objects,
     /// Where the object store is asked from.
     runtime: Handle,
@@ -57,17 +54,18 @@ pub(crate) struct Read {
 
 impl Gathering {
     /// With its files in `folder`. To be called within a runtime.
-    pub(crate) fn begin(arguments: Arguments, objects: Objects, folder: &Path) -> Result<Self> {
-        let ids = arguments.selection.conversations.iter().cloned().map(ConversationId::try_from);
-        let subjects = ids.map(|id| id.map(|id| Subject::conversation(&id).as_str().to_owned()));
-        let subjects = subjects.collect::<std::result::Result<_, _>>();
+    pub(crate) fn begin(
+        arguments: Arguments,
+        names: Option<Pseudonyms>,
+        objects: Objects,
+        folder: &Path,
+    ) -> Result<Self> {
         let file = arguments.file_of(Part::Events);
         let events = arguments.include.contains(&Part::Events);
         let events =
             events.then(|| Writer::begin(&EVENTS, arguments.format, &folder.join(file))).transpose()?;
         Ok(Self {
-            subjects: subjects
-                .map_err(|error| ExportError::arguments(format!("a conversation's id {error}")))?,
+            deid: Deid::begin(&arguments, names, folder)?,
             objects,
             runtime: Handle::current(),
             buffer: Vec::new(),
@@ -87,7 +85,7 @@ impl Gathering {
         self.read.last_at = stored_at;
         let event = entry.decode();
         self.read.unreadable += u64::from(event.is_err());
-        if !self.subjects.is_empty() && !self.subjects.contains(&entry.subject) {
+        if !self.deid.takes_subject(&entry.subject) {
             return Ok(());
         }
         self.event(entry, event.as_ref().ok(), stored_at)?;
@@ -111,14 +109,14 @@ impl Gathering {
         let names = event.map(named).unwrap_or_default();
         if !selection.takes_sequence(entry.sequence)
             || !selection.takes_time(recorded_at, recorded_at)
-            || !selection.takes_participant(names.participant)
+            || !self.deid.takes_participant(selection, names.participant)
             || !selection.takes_provider(names.provider)
         {
             return Ok(());
         }
         let told = |text| Some(text).filter(|text: &&str| !text.is_empty());
         let without_secrets = event.map(without_secrets).transpose()?.flatten();
-        writer.write(&EventRow {
+        let row = EventRow {
             sequence: entry.sequence,
             recorded_at,
             id: told(entry.event_id()),
@@ -127,7 +125,8 @@ impl Gathering {
             conversation_id: names.conversation,
             participant_id: names.participant,
             data: without_secrets.as_deref().or_else(|| entry.json(event.is_some())),
-        })
+        };
+        self.deid.write(Part::Events, &row, event.map(rules::rule_of), writer)
     }
 
     /// Keeps a version of a message that may be wanted. Whose it is may not be known yet.
@@ -140,7 +139,7 @@ impl Gathering {
             return Ok(());
         };
         let owner = message.participant_id.as_ref().map(|id| id.as_str());
-        if owner.is_some() && !self.arguments.selection.takes_participant(owner) {
+        if owner.is_some() && !self.deid.takes_participant(&self.arguments.selection, owner) {
             return Ok(());
         }
         let attachments = &message.attachments;

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod cell;
+mod deid;
 mod describe;
 mod error;
 mod fold;
@@ -18,7 +19,8 @@ mod tables;
 mod verify;
 mod write;
 
-pub use arguments::{AsOf, Format, Part, Selection, Wanted};
+pub use arguments::{AsOf, Deidentify, Format, Part, Selection, Wanted};
+pub use deid::ExportKey;
 pub use error::ExportError;
 pub use progress::{Progress, Step};
 pub use run::{Exported, export};

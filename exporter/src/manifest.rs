@@ -5,11 +5,12 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::arguments::{Arguments, Format, Part};
+use crate::arguments::{Arguments, Deidentify, Format, Part};
 use crate::cell::{Column, Kind, Table};
+use crate::deid::{Done, summary};
 use crate::error::{ExportError, Result};
 use crate::gather::Read;
-use crate::staging::{CODEBOOK, CROISSANT, MANIFEST};
+use crate::staging::{CODEBOOK, CROISSANT, DEIDENTIFICATION, MANIFEST};
 use crate::write::{Written, instant_text};
 
 /// A file of a data set.
@@ -34,6 +35,8 @@ pub(crate) struct Description<'a> {
     pub(crate) read: Read,
     /// Its files.
     pub(crate) files: &'a [Listed],
+    /// What was done so that it does not tell whom it is of.
+    pub(crate) done: &'a Done,
 }
 
 impl Description<'_> {
@@ -47,10 +50,24 @@ impl Description<'_> {
     pub(crate) fn about(&self) -> String {
         let (first, last) = self.arguments.range();
         let as_of = self.arguments.as_of;
+        let done = self.done.applied;
+        let told = match (done.pseudonymize, done.redact) {
+            (true, true) => " Ids are pseudonyms; texts are masked, best effort: see DEIDENTIFICATION.md.",
+            (true, false) => " Ids are pseudonyms; texts are as they were said: see DEIDENTIFICATION.md.",
+            (false, true) => " Texts are masked, best effort; ids are in clear: see DEIDENTIFICATION.md.",
+            (false, false) => "",
+        };
         format!(
             "Conversations replayed from the event log of turnlog: what changed from sequence {first} to {last}, as it \
-             stood at sequence {as_of}."
+             stood at sequence {as_of}.{told}"
         )
+    }
+
+    /// What a column means in this data set.
+    pub(crate) fn meaning(&self, column: &Column) -> String {
+        let done = self.done.applied;
+        let more = column.class.about(done.pseudonymize, done.redact);
+        more.map_or(column.about.to_owned(), |more| format!("{} {more}", column.about))
     }
 
     /// When its newest event was stored: a data set knows no other clock.
@@ -61,8 +78,8 @@ impl Description<'_> {
     /// The manifest's text.
     pub(crate) fn manifest(&self) -> Result<String> {
         let (first, last) = self.arguments.range();
-        let resources: Vec<_> = self.files.iter().map(|file| resource(file, self.arguments.format)).collect();
-        let manifest = json!({
+        let resources: Vec<_> = self.files.iter().map(|file| self.resource(file)).collect();
+        let mut manifest = json!({
             "profile": "data-package",
             "name": self.name(),
             "title": format!("turnlog, sequences {first} to {last}"),
@@ -80,6 +97,9 @@ impl Description<'_> {
                 "files": self.files.iter().map(digest).collect::<Vec<_>>(),
             },
         });
+        if self.done.applied != Deidentify::default() {
+            manifest["turnlog"]["deidentification"] = summary(self.done, self.arguments);
+        }
         pretty(&manifest)
     }
 }
@@ -100,39 +120,73 @@ fn digest(file: &Listed) -> Value {
     digest
 }
 
-fn resource(file: &Listed, format: Format) -> Value {
-    let Listed { part, path, written: Written { rows, bytes, sha256 } } = file;
-    let mut resource = json!({"name": "", "path": path});
-    if let Some(part) = part {
-        let table = part.table();
-        resource["name"] = json!(table.name);
-        resource["profile"] = json!("tabular-data-resource");
-        resource["description"] = json!(table.about);
-        resource["format"] = json!(format.extension());
-        resource["mediatype"] = json!(media_type(format));
-        if format != Format::Parquet {
-            resource["encoding"] = json!("utf-8");
-        }
-        if format == Format::Csv {
-            resource["dialect"] = json!({"delimiter": ",", "lineTerminator": "\n", "quoteChar": "\"",
-                                         "doubleQuote": true, "header": true});
-        }
-        resource["rows"] = json!(rows);
-        resource["schema"] = schema(table, format);
-    } else {
-        let (name, kind) = if path == CODEBOOK {
-            ("codebook", "text/markdown")
+impl Description<'_> {
+    fn resource(&self, file: &Listed) -> Value {
+        let format = self.arguments.format;
+        let Listed { part, path, written: Written { rows, bytes, sha256 } } = file;
+        let mut resource = json!({"name": "", "path": path});
+        if let Some(part) = part {
+            let table = part.table();
+            resource["name"] = json!(table.name);
+            resource["profile"] = json!("tabular-data-resource");
+            resource["description"] = json!(table.about);
+            resource["format"] = json!(format.extension());
+            resource["mediatype"] = json!(media_type(format));
+            if format != Format::Parquet {
+                resource["encoding"] = json!("utf-8");
+            }
+            if format == Format::Csv {
+                resource["dialect"] = json!({"delimiter": ",", "lineTerminator": "\n", "quoteChar": "\"",
+                                             "doubleQuote": true, "header": true});
+            }
+            resource["rows"] = json!(rows);
+            resource["schema"] = self.schema(table);
         } else {
-            ("croissant", "application/ld+json")
+            let (name, kind) = match path.as_str() {
+                CODEBOOK => ("codebook", "text/markdown"),
+                CROISSANT => ("croissant", "application/ld+json"),
+                path if path == DEIDENTIFICATION[0] => ("deidentification", "text/markdown"),
+                _ => ("deidentification-counts", "application/json"),
+            };
+            (resource["name"], resource["mediatype"]) = (json!(name), json!(kind));
+        }
+        if part.is_none() || format != Format::Parquet {
+            resource["bytes"] = json!(bytes);
+            resource["hash"] = json!(format!("sha256:{sha256}"));
+        }
+        resource
+    }
+
+    fn schema(&self, table: &Table) -> Value {
+        let fields = table.columns.iter().map(|column| {
+            let mut field = self.field(column, table.key);
+            if self.arguments.format == Format::Parquet && column.kind == Kind::Integer && !column.required {
+                // What the official validator makes of a null among numbers.
+                field["missingValues"] = json!(["", "nan"]);
+            }
+            field
+        });
+        let fields: Vec<_> = fields.collect();
+        json!({"fields": fields, "primaryKey": [table.key], "missingValues": [""]})
+    }
+
+    fn field(&self, column: &Column, key: &str) -> Value {
+        let kind = match column.kind {
+            Kind::Integer => "integer",
+            Kind::Boolean => "boolean",
+            Kind::Instant => "datetime",
+            // JSON may be an object, an array, or any other value; all are kept as texts.
+            Kind::Text | Kind::Json => "string",
         };
-        debug_assert!(name == "codebook" || path == CROISSANT);
-        (resource["name"], resource["mediatype"]) = (json!(name), json!(kind));
+        let mut field = json!({"name": column.name, "type": kind, "description": self.meaning(column)});
+        if column.required {
+            field["constraints"] = json!({"required": true});
+        }
+        if column.name == key {
+            field["constraints"]["unique"] = json!(true);
+        }
+        field
     }
-    if part.is_none() || format != Format::Parquet {
-        resource["bytes"] = json!(bytes);
-        resource["hash"] = json!(format!("sha256:{sha256}"));
-    }
-    resource
 }
 
 /// The media type of a table's file.
@@ -142,37 +196,6 @@ pub(crate) fn media_type(format: Format) -> &'static str {
         Format::Csv => "text/csv",
         Format::Parquet => "application/x-parquet",
     }
-}
-
-fn schema(table: &Table, format: Format) -> Value {
-    let fields = table.columns.iter().map(|column| {
-        let mut field = field(column, table.key);
-        if format == Format::Parquet && column.kind == Kind::Integer && !column.required {
-            // What the official validator makes of a null among numbers.
-            field["missingValues"] = json!(["", "nan"]);
-        }
-        field
-    });
-    let fields: Vec<_> = fields.collect();
-    json!({"fields": fields, "primaryKey": [table.key], "missingValues": [""]})
-}
-
-fn field(column: &Column, key: &str) -> Value {
-    let kind = match column.kind {
-        Kind::Integer => "integer",
-        Kind::Boolean => "boolean",
-        Kind::Instant => "datetime",
-        // JSON may be an object, an array, or any other value; all are kept as texts.
-        Kind::Text | Kind::Json => "string",
-    };
-    let mut field = json!({"name": column.name, "type": kind, "description": column.about});
-    if column.required {
-        field["constraints"] = json!({"required": true});
-    }
-    if column.name == key {
-        field["constraints"]["unique"] = json!(true);
-    }
-    field
 }
 
 /// What is read of a manifest to make its data set again.
@@ -198,6 +221,15 @@ pub(crate) struct Made {
     /// With which arguments.
     pub(crate) arguments: Arguments,
     files: Vec<Digest>,
+    /// What was done so that it does not tell whom it is of.
+    pub(crate) deidentification: Option<Deidentified>,
+}
+
+/// What is read of that.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Deidentified {
+    /// Of the key.
+    pub(crate) key_fingerprint: Option<String>,
 }
 
 impl Manifest {

@@ -5,6 +5,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 use crate::arguments::{Arguments, Part};
+use crate::deid::{Deid, Done};
 use crate::error::{ExportError, Result};
 use crate::fold::Folded;
 use crate::gather::Gathering;
@@ -14,10 +15,14 @@ use crate::sorter::{Sorted, Sorter, read_part};
 use crate::tables::{Conversation, Message};
 use crate::write::{Writer, Written};
 
-/// Writes what was gathered; answers every file.
-pub(crate) fn merge(gathered: Gathering, folder: &Path, progress: &Progress) -> Result<Vec<(Part, Written)>> {
-    let Gathering { arguments, messages, corrections, folding, events, .. } = gathered;
-    let (owners, conversations) = settle(folding.finish()?, &arguments, folder, progress)?;
+/// Writes what was gathered; answers every file, and what was done to them.
+pub(crate) fn merge(
+    gathered: Gathering,
+    folder: &Path,
+    progress: &Progress,
+) -> Result<(Vec<(Part, Written)>, Done)> {
+    let Gathering { arguments, mut deid, messages, corrections, folding, events, .. } = gathered;
+    let (owners, conversations) = settle(folding.finish()?, &arguments, &deid, folder, progress)?;
     let mut files = Vec::new();
     let begin = |part: Part| {
         let path = folder.join(arguments.file_of(part));
@@ -30,14 +35,15 @@ pub(crate) fn merge(gathered: Gathering, folder: &Path, progress: &Progress) -> 
     if let Some(mut writer) = begin(Part::Messages)? {
         let versions = Versions { next: None, of: corrections.sorted()? };
         let owners = Versions { next: None, of: owners.sorted()? };
-        write_messages(Gathering::rewind(messages)?, versions, owners, &arguments, &mut writer, progress)?;
+        let out = (&mut deid, &mut writer);
+        write_messages(Gathering::rewind(messages)?, versions, owners, &arguments, out, progress)?;
         files.push((Part::Messages, writer.finish()?));
     }
     if let Some(mut writer) = begin(Part::Conversations)? {
         let mut rows = conversations.sorted()?;
         while let Some((_, row)) = rows.next()? {
             let row: Conversation<'_> = postcard::from_bytes(row).map_err(ExportError::encode)?;
-            writer.write(&row)?;
+            deid.write(Part::Conversations, &row, None, &mut writer)?;
             progress.wrote(writer.rows(), ROWS_A_LOOK)?;
         }
         files.push((Part::Conversations, writer.finish()?));
@@ -45,7 +51,9 @@ pub(crate) fn merge(gathered: Gathering, folder: &Path, progress: &Progress) -> 
     if let Some(writer) = events {
         files.push((Part::Events, writer.finish()?));
     }
-    Ok(files)
+    let (done, list) = deid.finish()?;
+    files.extend(list.map(|written| (Part::Redactions, written)));
+    Ok((files, done))
 }
 
 /// Conversations as they stand, by their first event; and for messages that came before their participant was known,
@@ -53,6 +61,7 @@ pub(crate) fn merge(gathered: Gathering, folder: &Path, progress: &Progress) -> 
 fn settle(
     mut folded: Folded,
     arguments: &Arguments,
+    deid: &Deid,
     folder: &Path,
     progress: &Progress,
 ) -> Result<(Sorter, Sorter)> {
@@ -73,7 +82,7 @@ fn settle(
         let row = state.row_of(|row| {
             let wanted = selection.takes_sequence(row.last_sequence)
                 && selection.takes_time(row.started_at, row.last_message_at)
-                && selection.takes_participant(row.participant_id)
+                && deid.takes_participant(selection, row.participant_id)
                 && selection.takes_provider(Some(row.provider));
             wanted.then(|| postcard::to_stdvec(row).map(|bytes| (row.first_sequence, bytes)))
         });
@@ -91,7 +100,7 @@ fn write_messages(
     mut versions: Versions,
     mut owners: Versions,
     arguments: &Arguments,
-    writer: &mut Writer,
+    (deid, writer): (&mut Deid, &mut Writer),
     progress: &Progress,
 ) -> Result<()> {
     let selection = &arguments.selection;
@@ -118,10 +127,10 @@ fn write_messages(
         }
         if selection.takes_sequence(message.version_sequence)
             && selection.takes_time(message.said_at, message.said_at)
-            && selection.takes_participant(message.participant_id)
+            && deid.takes_participant(selection, message.participant_id)
             && selection.takes_provider(Some(message.provider))
         {
-            writer.write(&message)?;
+            deid.write(Part::Messages, &message, None, writer)?;
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! An export from beginning to end: read and decode side by side, then merge, then describe, then show.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use chrono::Utc;
@@ -10,15 +11,16 @@ use shared::objects::Objects;
 use shared::subjects::Subject;
 use tokio::sync::mpsc;
 
-use crate::arguments::{Arguments, AsOf, Part, Wanted};
+use crate::arguments::{Arguments, AsOf, Deidentify, Part, Wanted};
+use crate::deid::{Done, Of, Pseudonyms, page, summary};
 use crate::describe::{codebook, croissant};
 use crate::error::{ExportError, Result};
 use crate::gather::Gathering;
 use crate::limits::{READ_AHEAD, READ_ENTRIES};
-use crate::manifest::{Description, Listed};
+use crate::manifest::{Description, Listed, pretty};
 use crate::merge::merge;
 use crate::progress::Progress;
-use crate::staging::{CODEBOOK, CROISSANT, MANIFEST, Staging};
+use crate::staging::{CODEBOOK, CROISSANT, DEIDENTIFICATION, MANIFEST, Staging};
 use crate::write::{Written, write_whole};
 
 /// What an export gave.
@@ -47,13 +49,33 @@ pub async fn export(
     out: &Path,
     progress: &Progress,
 ) -> Result<Exported> {
-    let arguments = settle(log, wanted).await?;
-    make(log, objects, arguments, out, progress).await
+    let names = names_of(&wanted)?;
+    let mut arguments = settle(log, wanted).await?;
+    if let Some(names) = &names {
+        let named = |of, ids: BTreeSet<String>| ids.iter().map(|id| names.of(of, id)).collect();
+        let selection = &mut arguments.selection;
+        selection.participants = named(Of::Participant, std::mem::take(&mut selection.participants));
+        selection.conversations = named(Of::Conversation, std::mem::take(&mut selection.conversations));
+    }
+    make(log, objects, arguments, names, out, progress).await
+}
+
+/// What makes pseudonyms, where some are wanted.
+fn names_of(wanted: &Wanted) -> Result<Option<Pseudonyms>> {
+    if !wanted.deidentify.pseudonymize {
+        return Ok(None);
+    }
+    let key = wanted.key.as_ref().ok_or_else(|| {
+        ExportError::arguments(
+            "pseudonyms need EXPORT_KEY: at least 32 random bytes in base64, as openssl rand -base64 32 gives",
+        )
+    })?;
+    Ok(Some(Pseudonyms::under(key)))
 }
 
 /// Makes every choice, and refuses what has no answer, or not the same one tomorrow.
 async fn settle(log: &Log, wanted: Wanted) -> Result<Arguments> {
-    let Wanted { format, include, as_of, selection, licence } = wanted;
+    let Wanted { format, include, as_of, selection, licence, deidentify, key: _ } = wanted;
     let end = log.extent().await?.last;
     let refuse = |sentence: String| Err(ExportError::Arguments(sentence));
     let as_of = match as_of {
@@ -80,10 +102,10 @@ async fn settle(log: &Log, wanted: Wanted) -> Result<Arguments> {
     if selection.from.is_some_and(|from| selection.to.is_some_and(|to| to <= from)) {
         return refuse("--from must be before --to".into());
     }
-    if include.is_empty() {
+    if include.is_empty() || include.contains(&Part::Redactions) {
         return refuse("--include names no table: messages, conversations, events".into());
     }
-    Ok(Arguments { format, include, as_of, licence, selection })
+    Ok(Arguments { format, include, as_of, licence, deidentify, selection })
 }
 
 /// Makes a data set of these arguments.
@@ -91,17 +113,18 @@ pub(crate) async fn make(
     log: &Log,
     objects: &Objects,
     arguments: Arguments,
+    names: Option<Pseudonyms>,
     out: &Path,
     progress: &Progress,
 ) -> Result<Exported> {
     let staging = Staging::begin(out)?;
     let folder = staging.folder().to_owned();
-    let gathering = Gathering::begin(arguments.clone(), objects.clone(), &folder)?;
+    let gathering = Gathering::begin(arguments.clone(), names, objects.clone(), &folder)?;
     let gathered = gather(log, gathering, progress).await?;
     let (read, epoch, watch) = (gathered.read, log.epoch().to_owned(), progress.clone());
     let finish = move || {
-        let files = merge(gathered, &folder, &watch)?;
-        let files = describe(&arguments, &epoch, read, files, &folder)?;
+        let (files, done) = merge(gathered, &folder, &watch)?;
+        let files = describe(&arguments, &epoch, read, files, &done, &folder)?;
         let paths: Vec<_> = files.iter().map(|file| file.path.clone()).collect();
         watch.look(0, 1)?;
         staging.complete(&paths)?;
@@ -162,7 +185,8 @@ fn stretch(arguments: &Arguments) -> Result<(u64, u64, Option<Subject>)> {
     let (after, last) = if events_alone { (first.saturating_sub(1), last) } else { (0, arguments.as_of) };
     let mut ids = selection.conversations.iter();
     let filter = match (ids.next(), ids.next()) {
-        (Some(id), None) => {
+        // From a pseudonym no way leads to the subject.
+        (Some(id), None) if !arguments.deidentify.pseudonymize => {
             let id = ConversationId::try_from(id.clone());
             let id = id.map_err(|error| ExportError::arguments(format!("a conversation's id {error}")))?;
             Some(Subject::conversation(&id))
@@ -178,17 +202,22 @@ fn describe(
     epoch: &str,
     read: crate::gather::Read,
     tables: Vec<(Part, Written)>,
+    done: &Done,
     folder: &Path,
 ) -> Result<Vec<Listed>> {
     let listed = |(part, written)| Listed { part: Some(part), path: arguments.file_of(part), written };
     let mut files: Vec<_> = tables.into_iter().map(listed).collect();
-    let description = Description { arguments, epoch, read, files: &files };
-    let pages = [(CODEBOOK, codebook(&description)), (CROISSANT, croissant(&description)?)];
+    let description = Description { arguments, epoch, read, files: &files, done };
+    let mut pages = vec![(CODEBOOK, codebook(&description)), (CROISSANT, croissant(&description)?)];
+    if done.applied != Deidentify::default() {
+        let texts = [page(done, arguments), pretty(&summary(done, arguments))?];
+        pages.extend(DEIDENTIFICATION.into_iter().zip(texts));
+    }
     for (path, text) in pages {
         let written = write_whole(&folder.join(path), text.as_bytes())?;
         files.push(Listed { part: None, path: path.to_owned(), written });
     }
-    let description = Description { arguments, epoch, read, files: &files };
+    let description = Description { arguments, epoch, read, files: &files, done };
     write_whole(&folder.join(MANIFEST), description.manifest()?.as_bytes())?;
     Ok(files)
 }

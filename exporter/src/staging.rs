@@ -17,6 +17,8 @@ pub(crate) const MANIFEST: &str = "datapackage.json";
 pub(crate) const CROISSANT: &str = "croissant.json";
 /// What its columns mean.
 pub(crate) const CODEBOOK: &str = "CODEBOOK.md";
+/// What was done so that it does not tell whom it is of: for people, and for programs.
+pub(crate) const DEIDENTIFICATION: [&str; 2] = ["DEIDENTIFICATION.md", "deidentification.json"];
 /// The hidden folder.
 const HIDDEN: &str = ".partial";
 /// Held by who writes.
@@ -145,7 +147,9 @@ fn is_ours(name: &str) -> bool {
         let range = name.strip_prefix(table).and_then(|rest| rest.strip_prefix('-'));
         range.is_some_and(|range| range.starts_with(|c: char| c.is_ascii_digit()))
     };
-    [CROISSANT, CODEBOOK].contains(&name) || TABLES.iter().any(|table| of_table(table.name))
+    [CROISSANT, CODEBOOK].contains(&name)
+        || DEIDENTIFICATION.contains(&name)
+        || TABLES.iter().any(|table| of_table(table.name))
 }
 
 fn names(folder: &Path) -> Result<Vec<String>> {

@@ -6,8 +6,9 @@ use std::path::Path;
 use shared::log::Log;
 use shared::objects::Objects;
 
+use crate::deid::{ExportKey, Pseudonyms};
 use crate::error::{ExportError, Result};
-use crate::manifest::Manifest;
+use crate::manifest::{Made, Manifest};
 use crate::progress::Progress;
 use crate::run::make;
 use crate::write::digest;
@@ -24,7 +25,13 @@ pub struct Verified {
 /// # Errors
 /// [`ExportError::Differs`] names every file that is not what its manifest says, or not what the log gives; the others
 /// say why nothing could be compared.
-pub async fn verify(log: &Log, objects: &Objects, folder: &Path, progress: &Progress) -> Result<Verified> {
+pub async fn verify(
+    log: &Log,
+    objects: &Objects,
+    folder: &Path,
+    key: Option<&ExportKey>,
+    progress: &Progress,
+) -> Result<Verified> {
     let manifest = Manifest::read(folder)?;
     let made = &manifest.turnlog;
     if made.epoch != log.epoch() {
@@ -41,10 +48,11 @@ pub async fn verify(log: &Log, objects: &Objects, folder: &Path, progress: &Prog
             "the log ends at sequence {end}, before the data set's {as_of}"
         )));
     }
+    let names = names_for(made, key)?;
     let mut differences = changed_since(folder, &manifest)?;
     let scratch = tempfile::Builder::new().prefix("turnlog-verify-").tempdir()?;
     let again = scratch.path().join("again");
-    make(log, objects, made.arguments.clone(), &again, progress).await?;
+    make(log, objects, made.arguments.clone(), names, &again, progress).await?;
     let fresh = Manifest::read(&again)?;
     let fresh: BTreeMap<_, _> = fresh.files().collect();
     for (path, hash) in manifest.files() {
@@ -64,6 +72,28 @@ pub async fn verify(log: &Log, objects: &Objects, folder: &Path, progress: &Prog
         differences.push(format!("the data set was made by version {version}, and this is {own}"));
     }
     Err(ExportError::Differs(differences.join("; ")))
+}
+
+/// What made its pseudonyms, where it has some.
+fn names_for(made: &Made, key: Option<&ExportKey>) -> Result<Option<Pseudonyms>> {
+    if !made.arguments.deidentify.pseudonymize {
+        return Ok(None);
+    }
+    let names = key.map(Pseudonyms::under);
+    let theirs = made.deidentification.as_ref().and_then(|told| told.key_fingerprint.as_deref());
+    let ours = names.as_ref().map(Pseudonyms::fingerprint);
+    if theirs == ours.as_deref() {
+        return Ok(names);
+    }
+    let theirs = theirs.unwrap_or("unknown");
+    Err(ExportError::arguments(match ours {
+        None => {
+            format!("the data set has pseudonyms: set EXPORT_KEY to the key with the fingerprint {theirs}")
+        }
+        Some(ours) => format!(
+            "the data set has pseudonyms of the key with the fingerprint {theirs}, and that of EXPORT_KEY is {ours}"
+        ),
+    }))
 }
 
 /// Files of the folder that are not what the manifest says.

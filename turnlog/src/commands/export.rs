@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
-use exporter::{AsOf, Exported, Format, Part, Selection, Wanted};
+use exporter::{AsOf, Deidentify, ExportKey, Exported, Format, Part, Selection, Wanted};
 
 use super::reconcile::time;
 use super::{open_log, open_objects};
+use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::signals;
 use crate::target::Target;
@@ -42,7 +43,7 @@ pub(crate) struct ExportArgs {
     out: Option<PathBuf>,
     /// Makes the data set of this folder again in a temporary one and compares; exit code 1 names what differs
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "format", "include", "as_of", "from_sequence",
-          "to_sequence", "from", "to", "participant", "provider", "conversation", "licence"])]
+          "to_sequence", "from", "to", "participant", "provider", "conversation", "licence", "pseudonymize", "redact"])]
     verify: Option<PathBuf>,
     /// How tables are written
     #[arg(long, value_enum, default_value = "jsonl")]
@@ -77,6 +78,13 @@ pub(crate) struct ExportArgs {
     /// The licence that the data set names: an SPDX or Open Definition id
     #[arg(long, value_name = "NAME", default_value = "other-closed", value_parser = licence)]
     licence: String,
+    /// Ids, e-mail addresses and numbers in fields of their own become pseudonyms under EXPORT_KEY; names and places are
+    /// left out
+    #[arg(long)]
+    pseudonymize: bool,
+    /// Masks addresses, numbers and dates of birth in what was said: best effort
+    #[arg(long)]
+    redact: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -127,14 +135,15 @@ pub(crate) async fn run(args: ExportArgs) -> Result<(), Failure> {
     let environment = args.target.environment()?;
     let log = open_log(&environment).await?;
     let objects = open_objects(&environment).await?;
+    let key = export_key(&environment)?;
     let progress = exporter::Progress::stopping(stop);
     // On the heap, as both are large.
     let done = if let Some(folder) = &args.verify {
-        let verified = Box::pin(exporter::verify(&log, &objects, folder, &progress));
+        let verified = Box::pin(exporter::verify(&log, &objects, folder, key.as_ref(), &progress));
         let verified = progress::shown(&progress, verified).await;
         verified.map(|verified| format!("{} files are what the log gives", verified.files.len()))
     } else {
-        let (out, wanted) = args.wanted();
+        let (out, wanted) = args.wanted(key);
         let exported = Box::pin(exporter::export(&log, &objects, wanted, &out, &progress));
         let exported = progress::shown(&progress, exported).await;
         exported.map(|exported| summary(&exported, &out.display().to_string()))
@@ -147,7 +156,7 @@ pub(crate) async fn run(args: ExportArgs) -> Result<(), Failure> {
 }
 
 impl ExportArgs {
-    fn wanted(self) -> (PathBuf, Wanted) {
+    fn wanted(self, key: Option<ExportKey>) -> (PathBuf, Wanted) {
         let selection = Selection {
             from_sequence: self.from_sequence,
             to_sequence: self.to_sequence,
@@ -164,9 +173,17 @@ impl ExportArgs {
             as_of: self.as_of,
             selection,
             licence: self.licence,
+            deidentify: Deidentify { pseudonymize: self.pseudonymize, redact: self.redact },
+            key,
         };
         (self.out.unwrap_or_default(), wanted)
     }
+}
+
+/// `EXPORT_KEY`, where it is set.
+fn export_key(environment: &Environment) -> Result<Option<ExportKey>, Failure> {
+    let key = environment.get("EXPORT_KEY").filter(|text| !text.trim().is_empty());
+    key.map(|text| ExportKey::parse(&text)).transpose().map_err(|error| Failure::new(error.to_string()))
 }
 
 /// `1200 messages and 31 conversations of the sequences 1 to 1931 in study, 1.2 MB`.
@@ -193,6 +210,7 @@ fn name(part: Part) -> &'static str {
         Part::Messages => "messages",
         Part::Conversations => "conversations",
         Part::Events => "events",
+        Part::Redactions => "redactions",
     }
 }
 
