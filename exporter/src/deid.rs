@@ -22,6 +22,7 @@ use self::detect::{Detector, Mark};
 use crate::arguments::{Arguments, Deidentify, Part, Selection};
 use crate::cell::{Cell, Row, Table};
 use crate::error::{ExportError, Result};
+use crate::safe::Anonymity;
 use crate::tables::Redaction;
 use crate::write::{Writer, Written};
 
@@ -91,6 +92,8 @@ pub(crate) struct Done {
     pub(crate) masked: BTreeMap<(Part, &'static str, &'static str), u64>,
     /// Fields of JSON that were left out.
     pub(crate) left_out: u64,
+    /// Of Safe Harbor.
+    pub(crate) anonymity: Option<Anonymity>,
 }
 
 /// Writes rows as they are to be seen.
@@ -110,7 +113,7 @@ impl Deid {
         let applied = arguments.deidentify;
         let list = || {
             let path = folder.join(arguments.file_of(Part::Redactions));
-            Writer::begin(Part::Redactions.table(), arguments.format, &path)
+            Writer::begin(arguments.table(Part::Redactions), arguments.format, &path)
         };
         let fingerprint = names.as_ref().map(Pseudonyms::fingerprint);
         let subject = |id: &String| {
@@ -125,7 +128,7 @@ impl Deid {
             subjects: arguments.selection.conversations.iter().map(subject).collect::<Result<_>>()?,
             disguise: Disguise {
                 names,
-                detector: applied.redact.then(|| Detector::new(false)),
+                detector: applied.redact.then(|| Detector::new(arguments.is_safe())),
                 found: Vec::new(),
                 path: String::new(),
                 left_out: 0,
@@ -158,6 +161,11 @@ impl Deid {
         selection.takes_participant(pseudonym.as_deref().or(id))
     }
 
+    /// The surrogate of an id, where there have to be some.
+    pub(crate) fn surrogate(&self, of: Of, id: &str) -> Result<String> {
+        self.disguise.pseudonym(of, id).ok_or_else(|| ExportError::encode("there is no key"))
+    }
+
     /// Writes a row. `event` is the rule of what an event says, where this is one.
     pub(crate) fn write<R: Row>(
         &mut self,
@@ -169,7 +177,7 @@ impl Deid {
         if self.done.applied == Deidentify::default() {
             return writer.write(row);
         }
-        let table = part.table();
+        let table = part.table(self.done.applied.safe_harbor.is_some());
         let Self { disguise, row: prepared, .. } = self;
         prepared.clear();
         let mut columns = table.columns.iter();

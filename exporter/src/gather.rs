@@ -20,6 +20,7 @@ use crate::error::{ExportError, Result};
 use crate::fold::{Fact, Folding};
 use crate::limits::SPILL_BUFFER;
 use crate::named::named;
+use crate::safe::age_key;
 use crate::sorter::{Sorter, write_part};
 use crate::tables::{EVENTS, EventRow, Message};
 use crate::write::Writer;
@@ -36,6 +37,8 @@ pub(crate) struct Gathering {
     pub(crate) messages: BufWriter<File>,
     /// Newer versions by sequence of the first and their own.
     pub(crate) corrections: Sorter,
+    /// Ages by person, for Safe Harbor.
+    pub(crate) ages: Sorter,
     pub(crate) folding: Folding,
     pub(crate) events: Option<Writer>,
     pub(crate) read: Read,
@@ -71,6 +74,7 @@ impl Gathering {
             buffer: Vec::new(),
             messages: BufWriter::with_capacity(SPILL_BUFFER, tempfile::tempfile_in(folder)?),
             corrections: Sorter::new(folder),
+            ages: Sorter::new(folder),
             folding: Folding::new(folder),
             events,
             read: Read::default(),
@@ -85,12 +89,17 @@ impl Gathering {
         self.read.last_at = stored_at;
         let event = entry.decode();
         self.read.unreadable += u64::from(event.is_err());
+        if self.arguments.is_safe() {
+            self.age(entry.sequence, event.as_ref().ok())?;
+        }
         if !self.deid.takes_subject(&entry.subject) {
             return Ok(());
         }
         self.event(entry, event.as_ref().ok(), stored_at)?;
         let includes = |part| self.arguments.include.contains(&part);
-        let (messages, conversations) = (includes(Part::Messages), includes(Part::Conversations));
+        let messages = includes(Part::Messages);
+        // Under Safe Harbor messages stand with their conversations.
+        let conversations = includes(Part::Conversations) || self.arguments.is_safe();
         let (Ok(event), true) = (event, messages || conversations) else { return Ok(()) };
         if messages {
             self.message(entry.sequence, &event, stored_at)?;
@@ -101,6 +110,17 @@ impl Gathering {
         let reading = self.reading(&event)?;
         let (sequence, token) = (entry.sequence, entry.token());
         self.folding.take(&Fact { sequence, stored_at, token, event: &event, reading: reading.as_ref() })
+    }
+
+    /// How old somebody says they are.
+    fn age(&mut self, sequence: u64, event: Option<&Event>) -> Result<()> {
+        let Some(Event::ParticipantEnrolled(data) | Event::ParticipantUpdated(data)) = event else {
+            return Ok(());
+        };
+        let Some(age) = data.age else { return Ok(()) };
+        let key = age_key(&self.deid, data.participant_id.as_str(), sequence)?;
+        self.ages.push(&key, &postcard::to_stdvec(&age).map_err(ExportError::encode)?)?;
+        Ok(())
     }
 
     fn event(&mut self, entry: &Entry, event: Option<&Event>, recorded_at: i64) -> Result<()> {

@@ -10,6 +10,7 @@ use crate::cell::{Column, Kind, Table};
 use crate::deid::{Done, summary};
 use crate::error::{ExportError, Result};
 use crate::gather::Read;
+use crate::mapping::Mapping;
 use crate::staging::{CODEBOOK, CROISSANT, DEIDENTIFICATION, MANIFEST};
 use crate::write::{Written, instant_text};
 
@@ -42,6 +43,9 @@ pub(crate) struct Description<'a> {
 impl Description<'_> {
     /// A name for it: `turnlog-0000000001-0000012345`.
     pub(crate) fn name(&self) -> String {
+        if let Some(fingerprint) = self.done.fingerprint.as_ref().filter(|_| self.arguments.is_safe()) {
+            return format!("turnlog-safe-harbor-{fingerprint}");
+        }
         let (first, last) = self.arguments.range();
         format!("turnlog-{first:010}-{last:010}")
     }
@@ -50,6 +54,9 @@ impl Description<'_> {
     pub(crate) fn about(&self) -> String {
         let (first, last) = self.arguments.range();
         let as_of = self.arguments.as_of;
+        if self.arguments.is_safe() {
+            return SAFE.to_owned();
+        }
         let done = self.done.applied;
         let told = match (done.pseudonymize, done.redact) {
             (true, true) => " Ids are pseudonyms; texts are masked, best effort: see DEIDENTIFICATION.md.",
@@ -72,17 +79,22 @@ impl Description<'_> {
 
     /// When its newest event was stored: a data set knows no other clock.
     pub(crate) fn dated(&self) -> String {
+        if self.arguments.is_safe() {
+            // The year, as a date.
+            return format!("{}-01-01", &instant_text(self.read.last_at)[..4]);
+        }
         instant_text(self.read.last_at)
     }
 
     /// The manifest's text.
     pub(crate) fn manifest(&self) -> Result<String> {
         let (first, last) = self.arguments.range();
+        let safe = self.arguments.is_safe();
         let resources: Vec<_> = self.files.iter().map(|file| self.resource(file)).collect();
         let mut manifest = json!({
             "profile": "data-package",
             "name": self.name(),
-            "title": format!("turnlog, sequences {first} to {last}"),
+            "title": if safe { "turnlog, under Safe Harbor".to_owned() } else { format!("turnlog, sequences {first} to {last}") },
             "description": self.about(),
             "created": self.dated(),
             "licenses": [{"name": self.arguments.licence}],
@@ -91,18 +103,30 @@ impl Description<'_> {
                 "program_version": env!("CARGO_PKG_VERSION"),
                 "epoch": self.epoch,
                 "sequence_range": {"first": first, "last": last},
-                "arguments": self.arguments,
+                "arguments": self.arguments.told(),
                 "events_read": self.read.events,
                 "unreadable_events": self.read.unreadable,
                 "files": self.files.iter().map(digest).collect::<Vec<_>>(),
             },
         });
+        if let (true, Some(whole)) = (safe, manifest.as_object_mut()) {
+            // What names a day or a place in the log.
+            whole.remove("created");
+            let made = whole.get_mut("turnlog").and_then(Value::as_object_mut);
+            made.map(|made| {
+                ["epoch", "sequence_range", "events_read", "unreadable_events"].map(|name| made.remove(name))
+            });
+        }
         if self.done.applied != Deidentify::default() {
             manifest["turnlog"]["deidentification"] = summary(self.done, self.arguments);
         }
         pretty(&manifest)
     }
 }
+
+/// What a data set under Safe Harbor is.
+const SAFE: &str = "Conversations from the event log of turnlog, de-identified after HIPAA's Safe Harbor as far as a program can: \
+                    random surrogates, years, whole hours, masked texts, best effort. See DEIDENTIFICATION.md.";
 
 /// JSON for people, too.
 pub(crate) fn pretty(value: &Value) -> Result<String> {
@@ -126,7 +150,7 @@ impl Description<'_> {
         let Listed { part, path, written: Written { rows, bytes, sha256 } } = file;
         let mut resource = json!({"name": "", "path": path});
         if let Some(part) = part {
-            let table = part.table();
+            let table = self.arguments.table(*part);
             resource["name"] = json!(table.name);
             resource["profile"] = json!("tabular-data-resource");
             resource["description"] = json!(table.about);
@@ -205,18 +229,19 @@ pub(crate) struct Manifest {
     pub(crate) turnlog: Made,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Digest {
     path: String,
     sha256: String,
 }
 
 /// How a data set was made.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Made {
     /// By which version.
     pub(crate) program_version: String,
-    /// From which log.
+    /// From which log; a mapping tells it of a data set under Safe Harbor.
+    #[serde(default)]
     pub(crate) epoch: String,
     /// With which arguments.
     pub(crate) arguments: Arguments,
@@ -226,10 +251,28 @@ pub(crate) struct Made {
 }
 
 /// What is read of that.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Deidentified {
     /// Of the key.
     pub(crate) key_fingerprint: Option<String>,
+}
+
+impl Made {
+    /// With what a mapping knows better.
+    pub(crate) fn with(&self, mapping: Option<&Mapping>) -> Result<Self> {
+        match (self.arguments.is_safe(), mapping) {
+            (false, None) => Ok(self.clone()),
+            (true, Some(Mapping { epoch, arguments, .. })) => {
+                Ok(Self { epoch: epoch.clone(), arguments: arguments.clone(), ..self.clone() })
+            }
+            (true, None) => Err(ExportError::arguments(
+                "the data set is one under Safe Harbor, with random surrogates: name the file of --keep-mapping with --mapping",
+            )),
+            (false, Some(_)) => {
+                Err(ExportError::arguments("the data set has no mapping: leave --mapping out"))
+            }
+        }
+    }
 }
 
 impl Manifest {

@@ -11,6 +11,7 @@ use crate::fold::Folded;
 use crate::gather::Gathering;
 use crate::limits::{ROWS_A_LOOK, SPILL_BUFFER};
 use crate::progress::Progress;
+use crate::safe::{self, message_key};
 use crate::sorter::{Sorted, Sorter, read_part};
 use crate::tables::{Conversation, Message};
 use crate::write::{Writer, Written};
@@ -21,7 +22,7 @@ pub(crate) fn merge(
     folder: &Path,
     progress: &Progress,
 ) -> Result<(Vec<(Part, Written)>, Done)> {
-    let Gathering { arguments, mut deid, messages, corrections, folding, events, .. } = gathered;
+    let Gathering { arguments, mut deid, messages, corrections, ages, folding, events, .. } = gathered;
     let (owners, conversations) = settle(folding.finish()?, &arguments, &deid, folder, progress)?;
     let mut files = Vec::new();
     let begin = |part: Part| {
@@ -29,14 +30,31 @@ pub(crate) fn merge(
         arguments
             .include
             .contains(&part)
-            .then(|| Writer::begin(part.table(), arguments.format, &path))
+            .then(|| Writer::begin(arguments.table(part), arguments.format, &path))
             .transpose()
     };
+    if arguments.is_safe() {
+        let mut by_place = Sorter::new(folder);
+        if arguments.include.contains(&Part::Messages) {
+            let firsts = Gathering::rewind(messages)?;
+            let later = (Versions::of(corrections)?, Versions::of(owners)?);
+            write_messages(firsts, later, &arguments, &mut deid, progress, |deid, message| {
+                let value = postcard::to_stdvec(message).map_err(ExportError::encode)?;
+                Ok(by_place.push(&message_key(deid, message)?, &value)?)
+            })?;
+        }
+        let sorters = (conversations, ages, by_place);
+        let (mut files, anonymity) = safe::write(sorters, (&arguments, &mut deid), folder, progress)?;
+        let (done, list) = deid.finish()?;
+        files.extend(list.map(|written| (Part::Redactions, written)));
+        return Ok((files, Done { anonymity: Some(anonymity), ..done }));
+    }
     if let Some(mut writer) = begin(Part::Messages)? {
-        let versions = Versions { next: None, of: corrections.sorted()? };
-        let owners = Versions { next: None, of: owners.sorted()? };
-        let out = (&mut deid, &mut writer);
-        write_messages(Gathering::rewind(messages)?, versions, owners, &arguments, out, progress)?;
+        let firsts = Gathering::rewind(messages)?;
+        let later = (Versions::of(corrections)?, Versions::of(owners)?);
+        write_messages(firsts, later, &arguments, &mut deid, progress, |deid, message| {
+            deid.write(Part::Messages, message, None, &mut writer)
+        })?;
         files.push((Part::Messages, writer.finish()?));
     }
     if let Some(mut writer) = begin(Part::Conversations)? {
@@ -94,14 +112,14 @@ fn settle(
     Ok((owners, rows))
 }
 
-/// First versions in the order of the log, each joined with what came later.
+/// Hands first versions to `each` in the order of the log, joined with what came later: newer versions, and owners.
 fn write_messages(
     firsts: File,
-    mut versions: Versions,
-    mut owners: Versions,
+    (mut versions, mut owners): (Versions, Versions),
     arguments: &Arguments,
-    (deid, writer): (&mut Deid, &mut Writer),
+    deid: &mut Deid,
     progress: &Progress,
+    mut each: impl FnMut(&mut Deid, &Message<'_>) -> Result<()>,
 ) -> Result<()> {
     let selection = &arguments.selection;
     let (mut firsts, mut first) = (BufReader::with_capacity(SPILL_BUFFER, firsts), Vec::new());
@@ -130,7 +148,7 @@ fn write_messages(
             && deid.takes_participant(selection, message.participant_id)
             && selection.takes_provider(Some(message.provider))
         {
-            deid.write(Part::Messages, &message, None, writer)?;
+            each(deid, &message)?;
         }
     }
     Ok(())
@@ -143,6 +161,10 @@ struct Versions {
 }
 
 impl Versions {
+    fn of(sorter: Sorter) -> Result<Self> {
+        Ok(Self { next: None, of: sorter.sorted()? })
+    }
+
     /// Everything of the message with this sequence, oldest first. To be asked in order.
     fn take(&mut self, sequence: u64, found: &mut Vec<Vec<u8>>) -> Result<()> {
         found.clear();

@@ -12,12 +12,13 @@ use shared::subjects::Subject;
 use tokio::sync::mpsc;
 
 use crate::arguments::{Arguments, AsOf, Deidentify, Part, Wanted};
-use crate::deid::{Done, Of, Pseudonyms, page, summary};
+use crate::deid::{Done, ExportKey, Of, Pseudonyms, page, summary};
 use crate::describe::{codebook, croissant};
 use crate::error::{ExportError, Result};
 use crate::gather::Gathering;
 use crate::limits::{READ_AHEAD, READ_ENTRIES};
 use crate::manifest::{Description, Listed, pretty};
+use crate::mapping::Mapping;
 use crate::merge::merge;
 use crate::progress::Progress;
 use crate::staging::{CODEBOOK, CROISSANT, DEIDENTIFICATION, MANIFEST, Staging};
@@ -49,7 +50,9 @@ pub async fn export(
     out: &Path,
     progress: &Progress,
 ) -> Result<Exported> {
-    let names = names_of(&wanted)?;
+    let key = key_of(&wanted)?;
+    let names = key.as_ref().map(Pseudonyms::under);
+    let mapping = wanted.keep_mapping.clone();
     let mut arguments = settle(log, wanted).await?;
     if let Some(names) = &names {
         let named = |of, ids: BTreeSet<String>| ids.iter().map(|id| names.of(of, id)).collect();
@@ -57,11 +60,30 @@ pub async fn export(
         selection.participants = named(Of::Participant, std::mem::take(&mut selection.participants));
         selection.conversations = named(Of::Conversation, std::mem::take(&mut selection.conversations));
     }
-    make(log, objects, arguments, names, out, progress).await
+    let kept = match (mapping, key) {
+        (Some(path), Some(key)) => {
+            let (epoch, arguments) = (log.epoch().to_owned(), arguments.clone());
+            Some(Mapping { key: key.text(), epoch, arguments }.keep(&path, out)?)
+        }
+        (Some(_) | None, _) => None,
+    };
+    let exported = make(log, objects, arguments, names, out, progress).await?;
+    if let Some(kept) = kept {
+        kept.stays();
+    }
+    Ok(exported)
 }
 
-/// What makes pseudonyms, where some are wanted.
-fn names_of(wanted: &Wanted) -> Result<Option<Pseudonyms>> {
+/// What makes pseudonyms, where some are wanted: under Safe Harbor nothing that anybody has.
+fn key_of(wanted: &Wanted) -> Result<Option<ExportKey>> {
+    if wanted.deidentify.safe_harbor.is_some() {
+        return ExportKey::random().map(Some);
+    }
+    if wanted.keep_mapping.is_some() {
+        return Err(ExportError::arguments(
+            "--keep-mapping goes with --profile safe-harbor: others have EXPORT_KEY",
+        ));
+    }
     if !wanted.deidentify.pseudonymize {
         return Ok(None);
     }
@@ -70,12 +92,12 @@ fn names_of(wanted: &Wanted) -> Result<Option<Pseudonyms>> {
             "pseudonyms need EXPORT_KEY: at least 32 random bytes in base64, as openssl rand -base64 32 gives",
         )
     })?;
-    Ok(Some(Pseudonyms::under(key)))
+    Ok(Some(key.clone()))
 }
 
 /// Makes every choice, and refuses what has no answer, or not the same one tomorrow.
 async fn settle(log: &Log, wanted: Wanted) -> Result<Arguments> {
-    let Wanted { format, include, as_of, selection, licence, deidentify, key: _ } = wanted;
+    let Wanted { format, include, as_of, selection, licence, mut deidentify, .. } = wanted;
     let end = log.extent().await?.last;
     let refuse = |sentence: String| Err(ExportError::Arguments(sentence));
     let as_of = match as_of {
@@ -102,7 +124,16 @@ async fn settle(log: &Log, wanted: Wanted) -> Result<Arguments> {
     if selection.from.is_some_and(|from| selection.to.is_some_and(|to| to <= from)) {
         return refuse("--from must be before --to".into());
     }
-    if include.is_empty() || include.contains(&Part::Redactions) {
+    if deidentify.safe_harbor.is_some() {
+        (deidentify.pseudonymize, deidentify.redact) = (true, true);
+        if include.contains(&Part::Events) {
+            return refuse(
+                "events tell too much for --profile safe-harbor: --include messages,conversations".into(),
+            );
+        }
+    }
+    if include.is_empty() || include.iter().any(|part| [Part::Redactions, Part::Participants].contains(part))
+    {
         return refuse("--include names no table: messages, conversations, events".into());
     }
     Ok(Arguments { format, include, as_of, licence, deidentify, selection })

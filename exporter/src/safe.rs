@@ -108,7 +108,11 @@ pub(crate) fn write(
     let by_conversation = shown(people, by_person.sorted()?, &few, (deid, &mut writer), folder)?;
     files.push((Part::Participants, writer.finish()?));
     let mut out = Out {
-        conversations: arguments.include.contains(&Part::Conversations).then(|| begin(Part::Conversations)).transpose()?,
+        conversations: arguments
+            .include
+            .contains(&Part::Conversations)
+            .then(|| begin(Part::Conversations))
+            .transpose()?,
         messages: arguments.include.contains(&Part::Messages).then(|| begin(Part::Messages)).transpose()?,
     };
     out.write(by_conversation.sorted()?, messages.sorted()?, deid, progress)?;
@@ -149,7 +153,7 @@ fn persons(mut traits: Sorted, mut ages: Sorted, folder: &Path) -> Result<(Sorte
     let mut end = |key: Vec<u8>, mut person: Person| -> Result<()> {
         person.combination.age_group = age.of(&mut ages, &key)?.map(age_group);
         *counts.entry(person.combination.clone()).or_default() += 1;
-        people.push(&key, &encode(&person)?)
+        Ok(people.push(&key, &encode(&person)?)?)
     };
     while let Some((key, value)) = traits.next()? {
         let told: Trait<'_> = decode(value)?;
@@ -251,6 +255,9 @@ fn participant(person: Person, suppressed: bool) -> Option<Participant> {
     })
 }
 
+/// A key and its value.
+type Record = (Vec<u8>, Vec<u8>);
+
 /// The files of conversations and messages.
 struct Out {
     conversations: Option<Writer>,
@@ -258,8 +265,14 @@ struct Out {
 }
 
 impl Out {
-    fn write(&mut self, mut rows: Sorted, mut messages: Sorted, deid: &mut Deid, progress: &Progress) -> Result<()> {
-        let (mut next, mut seen): (Option<(Vec<u8>, Vec<u8>)>, u64) = (None, 0);
+    fn write(
+        &mut self,
+        mut rows: Sorted,
+        mut messages: Sorted,
+        deid: &mut Deid,
+        progress: &Progress,
+    ) -> Result<()> {
+        let (mut next, mut seen): (Option<Record>, u64) = (None, 0);
         while let Some((name, value)) = rows.next()? {
             let (suppressed, language, row): (bool, Option<&str>, &[u8]) = decode(value)?;
             let row: Conversation<'_> = decode(row)?;
@@ -291,7 +304,11 @@ impl Out {
     }
 }
 
-fn conversation<'a>(row: &Conversation<'a>, suppressed: bool, language: Option<&'a str>) -> SafeConversation<'a> {
+fn conversation<'a>(
+    row: &Conversation<'a>,
+    suppressed: bool,
+    language: Option<&'a str>,
+) -> SafeConversation<'a> {
     SafeConversation {
         conversation_id: row.conversation_id,
         participant_id: row.participant_id,
@@ -373,7 +390,9 @@ mod tests {
         for (age, group) in groups {
             assert_eq!(age_group(age), group);
         }
-        for (text, code) in [("en", Some("en")), ("pt-BR", Some("pt")), ("English", None), ("+49", None), ("", None)] {
+        for (text, code) in
+            [("en", Some("en")), ("pt-BR", Some("pt")), ("English", None), ("+49", None), ("", None)]
+        {
             assert_eq!(language(text).as_deref(), code);
         }
         assert_eq!((hours(0, HOUR - 1), hours(0, HOUR), hours(HOUR, 0)), (0, 1, 0));

@@ -144,8 +144,10 @@ fn refuse_full(out: &Path, names: &[String]) -> Result<()> {
 /// Whether a file has a name that an export gives.
 fn is_ours(name: &str) -> bool {
     let of_table = |table: &str| {
-        let range = name.strip_prefix(table).and_then(|rest| rest.strip_prefix('-'));
+        let rest = name.strip_prefix(table).unwrap_or_default();
+        let range = rest.strip_prefix('-');
         range.is_some_and(|range| range.starts_with(|c: char| c.is_ascii_digit()))
+            || [".jsonl", ".csv", ".parquet"].contains(&rest)
     };
     [CROISSANT, CODEBOOK].contains(&name)
         || DEIDENTIFICATION.contains(&name)

@@ -4,16 +4,22 @@ mod conversation;
 mod event;
 mod message;
 mod redaction;
+mod safe;
 
 pub(crate) use conversation::{CONVERSATIONS, Conversation, Texts};
 pub(crate) use event::{EVENTS, EventRow};
 pub(crate) use message::{MESSAGES, Message};
 pub(crate) use redaction::{REDACTIONS, Redaction};
+pub(crate) use safe::{
+    PARTICIPANTS, Participant, ParticipantRow, SAFE_CONVERSATIONS, SAFE_MESSAGES, SafeConversation,
+    SafeMessage,
+};
 
 use crate::cell::Table;
 
 /// Every table, in the order of files and pages.
-pub(crate) const TABLES: [&Table; 4] = [&MESSAGES, &CONVERSATIONS, &EVENTS, &REDACTIONS];
+pub(crate) const TABLES: [&Table; 7] =
+    [&MESSAGES, &CONVERSATIONS, &EVENTS, &REDACTIONS, &PARTICIPANTS, &SAFE_CONVERSATIONS, &SAFE_MESSAGES];
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ use shared::objects::Objects;
 use crate::deid::{ExportKey, Pseudonyms};
 use crate::error::{ExportError, Result};
 use crate::manifest::{Made, Manifest};
+use crate::mapping::Mapping;
 use crate::progress::Progress;
 use crate::run::make;
 use crate::write::digest;
@@ -20,6 +21,15 @@ pub struct Verified {
     pub files: Vec<String>,
 }
 
+/// What pseudonyms are made with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Keys<'a> {
+    /// `EXPORT_KEY`.
+    pub key: Option<&'a ExportKey>,
+    /// What was kept of a data set under Safe Harbor.
+    pub mapping: Option<&'a Path>,
+}
+
 /// Makes the data set of a folder again, in a temporary one, and compares.
 ///
 /// # Errors
@@ -29,11 +39,12 @@ pub async fn verify(
     log: &Log,
     objects: &Objects,
     folder: &Path,
-    key: Option<&ExportKey>,
+    keys: Keys<'_>,
     progress: &Progress,
 ) -> Result<Verified> {
     let manifest = Manifest::read(folder)?;
-    let made = &manifest.turnlog;
+    let mapping = keys.mapping.map(Mapping::read).transpose()?;
+    let made = &manifest.turnlog.with(mapping.as_ref())?;
     if made.epoch != log.epoch() {
         return Err(ExportError::Differs(format!(
             "the data set was made from another log (epoch {}, and this one is {})",
@@ -48,7 +59,7 @@ pub async fn verify(
             "the log ends at sequence {end}, before the data set's {as_of}"
         )));
     }
-    let names = names_for(made, key)?;
+    let names = names_for(made, mapping.map(|mapping| mapping.key()).transpose()?.as_ref().or(keys.key))?;
     let mut differences = changed_since(folder, &manifest)?;
     let scratch = tempfile::Builder::new().prefix("turnlog-verify-").tempdir()?;
     let again = scratch.path().join("again");

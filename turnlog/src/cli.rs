@@ -36,7 +36,7 @@ enum Command {
     /// Prints who looked at which conversation, when and from where
     Audit(audit::AuditArgs),
     /// Makes a research data set from the log, or compares one with it
-    Export(export::ExportArgs),
+    Export(Box<export::ExportArgs>),
     /// Lists, shows, retries and drops events that could not be folded
     Parked(parked::ParkedArgs),
     /// Folds the whole log into fresh read tables beside those that are read, and puts them in their place
@@ -62,7 +62,7 @@ impl Cli {
             Command::Status(args) => Box::pin(status::run(args)).await,
             Command::Tail(args) => Box::pin(tail::run(args)).await,
             Command::Audit(args) => Box::pin(audit::run(args)).await,
-            Command::Export(args) => Box::pin(export::run(args)).await,
+            Command::Export(args) => Box::pin(export::run(*args)).await,
             Command::Parked(args) => Box::pin(parked::run(args)).await,
             Command::Rebuild(args) => Box::pin(rebuild::run(args)).await,
             Command::Verify(args) => Box::pin(verify::run(args)).await,

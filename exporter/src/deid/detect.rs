@@ -143,14 +143,16 @@ impl Detector {
 
 /// Whether a text is worth a look: most hold nothing that could be found.
 fn may_hold(text: &str) -> bool {
-    let told = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'@' | b':' | b'.' | 0x80..);
-    let mut bytes = text.bytes().enumerate();
-    // A full stop at the end of a sentence is none within a name.
-    let names = |place: usize| text.as_bytes().get(place + 1).is_some_and(u8::is_ascii_alphanumeric);
-    let lone = |place: usize| !text.as_bytes().get(place + 1).is_some_and(|next| *next == b'/');
-    bytes
-        .any(|(place, byte)| told(byte) && !(byte == b'.' && !names(place)) && !(byte == b':' && lone(place)))
-        || spelled(text)
+    let bytes = text.as_bytes();
+    let next = |place: usize| bytes.get(place + 1);
+    let told = |(place, byte): (usize, &u8)| match byte {
+        b'0'..=b'9' | b'@' | 0x80.. => true,
+        b':' => next(place) == Some(&b'/'),
+        // A full stop at the end of a sentence is none within a name.
+        b'.' => next(place).is_some_and(u8::is_ascii_alphanumeric),
+        _ => false,
+    };
+    bytes.iter().enumerate().any(told) || spelled(text)
 }
 
 /// Whether signs of an address may be written as words.

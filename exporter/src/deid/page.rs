@@ -23,6 +23,14 @@ pub(crate) fn summary(done: &Done, arguments: &Arguments) -> Value {
     if let Some(fingerprint) = &done.fingerprint {
         summary["key_fingerprint"] = json!(fingerprint);
     }
+    if let Some(known) = &done.anonymity {
+        summary["profile"] = json!("safe-harbor");
+        summary["k_anonymity"] = json!({
+            "quasi_identifiers": ["age_group", "providers", "language", "years"],
+            "k": known.k, "persons": known.persons, "classes": known.classes, "smallest_class": known.smallest,
+            "persons_suppressed": known.suppressed, "smallest_class_left": known.smallest_left,
+        });
+    }
     if done.applied.redact {
         summary["list"] = json!(arguments.file_of(Part::Redactions));
     }
@@ -32,7 +40,17 @@ pub(crate) fn summary(done: &Done, arguments: &Arguments) -> Value {
 /// For people.
 pub(crate) fn page(done: &Done, arguments: &Arguments) -> String {
     let mut page = String::from("# De-identification\n");
-    if let Some(fingerprint) = &done.fingerprint {
+    if let Some(known) = &done.anonymity {
+        page.push_str(SAFE_HARBOR);
+        let _written = writeln!(
+            page,
+            "- persons: {} (participants, and conversations of nobody that is known), in {} combinations; the rarest is \
+             shared by {}\n- k: {}; persons whose values are suppressed, as fewer share them: {}\n- the rarest combination \
+             left is shared by {}",
+            known.persons, known.classes, known.smallest, known.k, known.suppressed, known.smallest_left
+        );
+    }
+    if let Some(fingerprint) = done.fingerprint.as_ref().filter(|_| done.anonymity.is_none()) {
         page.push_str(PSEUDONYMS);
         // Into a text, which takes everything.
         let _written = writeln!(
@@ -56,10 +74,46 @@ pub(crate) fn page(done: &Done, arguments: &Arguments) -> String {
         let _written =
             writeln!(page, "| `{}` | `{column}` | `[{kind}]` | {count} |", arguments.file_of(*part));
     }
-    let kinds: Vec<_> = Mark::ALL.iter().take(7).map(|mark| format!("`{}`", mark.stands())).collect();
+    let looked_for = if done.anonymity.is_some() { Mark::ALL.len() } else { Mark::ALL.len() - STRICT };
+    let kinds: Vec<_> =
+        Mark::ALL.iter().take(looked_for).map(|mark| format!("`{}`", mark.stands())).collect();
     let _written = writeln!(page, "\nMarks that may stand in texts: {}.", kinds.join(", "));
     page
 }
+
+/// How many kinds of marks are looked for under Safe Harbor alone.
+const STRICT: usize = 2;
+
+const SAFE_HARBOR: &str = "
+## Profile Safe Harbor
+
+After 45 CFR 164.514(b)(2), as far as a program can. **A program cannot read what people say: somebody who knows the subject has
+to read the free text before this is given away as de-identified.** What becomes of the eighteen identifiers:
+
+| identifier | in fields | in free text |
+|---|---|---|
+| (A) names | left out | not found |
+| (B) places smaller than a state | left out, coordinates too | numbers of five digits and more as `[NUMBER]`; others not found |
+| (C) dates but years, ages over 89 | years, whole hours since a conversation began, ten years of age or 90+ | `[DATE]`, `[DATE_OF_BIRTH]`; ages not found |
+| (D) telephone numbers, (E) fax numbers | left out | `[PHONE]` |
+| (F) e-mail addresses | left out | `[EMAIL]` |
+| (G) social security numbers | there are none | `[NUMBER]` |
+| (H) medical record, (I) health plan beneficiary, (J) account, (K) certificate and licence numbers | left out | `[NUMBER]`, `[CARD]`, `[IBAN]` where of five digits or more |
+| (L) vehicles, (M) devices | left out | `[NUMBER]` where of five digits or more |
+| (N) URLs, (O) IP addresses | left out | `[URL]`, `[IP]` |
+| (P) biometrics, voice; (Q) photographs | no sound, picture or name of one | - |
+| (R) any other unique number or code | random surrogates; no sequence, position or hash of the log | `[NUMBER]` where of five digits or more |
+
+Surrogates are made with a random key, which is kept only where `--keep-mapping` asked for it, and not in this folder. Rows are
+in the order of surrogates, files do not tell a range of the log, and the manifest tells neither times nor whom was asked for.
+Such a data set is another one each time it is made; with the mapping it can be verified. Sequences were left out, since one
+leads whoever reads the log to the row.
+
+### k-anonymity
+
+Of what tells persons apart beside what they said: `age_group`, `providers`, `language` and `years`, all together.
+
+";
 
 const PSEUDONYMS: &str = "
 ## Pseudonyms

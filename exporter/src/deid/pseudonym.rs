@@ -156,7 +156,23 @@ impl Pseudonyms {
         match of {
             Of::Email => self.of_token(of, &id.trim().to_lowercase()),
             Of::Phone => self.of_token(of, &phone(id)),
-            _ => self.of_token(of, id),
+            Of::Participant
+            | Of::Conversation
+            | Of::Message
+            | Of::Account
+            | Of::Worker
+            | Of::Admin
+            | Of::Company
+            | Of::Call
+            | Of::Dream
+            | Of::Agent
+            | Of::Session
+            | Of::Event
+            | Of::Object
+            | Of::Token
+            | Of::Address
+            | Of::Sequence
+            | Of::Other => self.of_token(of, id),
         }
     }
 

@@ -49,7 +49,7 @@ impl Node<'_> {
                 }
             }
             Some(Rule::Word | Rule::Drop | Rule::Fields(_) | Rule::List(_) | Rule::Each(_)) => {
-                self.misfit(value)
+                self.misfit(value);
             }
         }
     }

@@ -336,3 +336,166 @@ async fn pseudonyms_without_a_good_key_are_refused() {
         assert!(!out.exists());
     }
 }
+
+/// Whether a field of this name is anywhere in it.
+fn has_key(value: &Value, name: &str) -> bool {
+    match value {
+        Value::Object(fields) => {
+            fields.contains_key(name) || fields.values().any(|value| has_key(value, name))
+        }
+        Value::Array(items) => items.iter().any(|value| has_key(value, name)),
+        _ => false,
+    }
+}
+
+#[tokio::test]
+async fn safe_harbor_leaves_nothing_that_leads_back_but_what_was_said() {
+    let (system, last) = told_all().await;
+    let (parts, folder, last) = (&system.parts, TempDir::new().unwrap(), last.to_string());
+    let raw = folder.path().join("raw");
+    export(parts, &raw, &["--as-of", &last]).await;
+    let mut hidden = hidden_in(&raw);
+    hidden.extend(["Mozilla", "conversation_webhook"].map(str::to_owned));
+    for row in rows(&raw, "messages") {
+        for time in ["said_at", "recorded_at"] {
+            let day = &row[time].as_str().unwrap()[..10];
+            // The manifest writes a year as its first day.
+            hidden.extend(Some(day.to_owned()).filter(|day| !day.ends_with("-01-01")));
+        }
+    }
+    let tables = ["messages", "conversations", "participants", "redactions"];
+    let mut first: BTreeMap<&str, Value> = BTreeMap::new();
+    let mapping = folder.path().join("mapping.json");
+    for format in ["jsonl", "csv", "parquet"] {
+        let out = folder.path().join(format);
+        let kept = folder.path().join(format!("{format}.json"));
+        let keep = ["--keep-mapping", kept.to_str().unwrap()];
+        let arguments = ["--format", format, "--as-of", &last, "--profile", "safe-harbor", "--k", "2"];
+        export(parts, &out, &[&arguments[..], &keep].concat()).await;
+        for (name, content) in files(&out) {
+            assert_eq!(
+                leaks(&String::from_utf8_lossy(&content), &hidden),
+                Vec::<String>::new(),
+                "{format} {name}"
+            );
+        }
+        let manifest: Value = serde_json::from_slice(&files(&out)["datapackage.json"]).unwrap();
+        for name in ["as_of", "sequence_range", "epoch", "created", "events_read"] {
+            assert!(!has_key(&manifest, name), "{name}: {manifest:#}");
+        }
+        let told = run_python("data_set.py", &json!({"folder": out.to_str(), "tables": tables})).await;
+        assert_eq!(told["frictionless"]["valid"], true, "{format}: {:#}", told["frictionless"]);
+        assert_eq!(told["croissant"]["errors"], json!([]), "{format}");
+        for table in tables {
+            for (tool, read) in told["readers"].as_object().unwrap() {
+                assert_eq!(read[table]["types"], types(&out, table), "{tool} {format} {table}");
+                let rows = read[table]["rows"].as_array().unwrap();
+                assert_eq!(
+                    leaks(&read[table]["rows"].to_string(), &hidden),
+                    Vec::<String>::new(),
+                    "{tool} {table}"
+                );
+                let count = first.entry(table).or_insert_with(|| json!(rows.len()));
+                assert_eq!(*count, rows.len(), "{tool} {format} {table}");
+            }
+        }
+        if format == "jsonl" {
+            std::fs::copy(&kept, &mapping).unwrap();
+        }
+        // Only the mapping makes it again.
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&kept).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+        let verify = ["--verify", out.to_str().unwrap()];
+        let verified =
+            run_with(parts, None, &[&verify[..], &["--mapping", kept.to_str().unwrap()]].concat()).await;
+        done(verified.status, &verified.stderr);
+        let without = failed(&run_with(parts, Some(ONE_KEY), &verify).await, 1);
+        assert!(without.contains("name the file of --keep-mapping with --mapping"), "{without}");
+    }
+    let (out, other) = (folder.path().join("jsonl"), folder.path().join("other"));
+    let messages = rows(&out, "messages");
+    assert_eq!(messages.len(), rows(&raw, "messages").len());
+    assert!(messages.iter().any(|row| row["content"] == "Mail [EMAIL] or\n[EMAIL], at 11:58 on [DATE]"));
+    // A conversation is together and in order, and hours count from its beginning.
+    let mut seen: Vec<&str> = Vec::new();
+    let mut number = 0;
+    for row in &messages {
+        let of = row["conversation_id"].as_str().unwrap();
+        if seen.last() != Some(&of) {
+            assert!(!seen.contains(&of), "a conversation is in two pieces");
+            seen.push(of);
+            number = 0;
+        }
+        number += 1;
+        assert_eq!(row["number"], number);
+        assert!(row["hours"].as_i64().unwrap() >= 0);
+    }
+    assert!(seen.is_sorted());
+    // Few share anything here: each combination that is left is of two at least, by every table.
+    let told: Value = serde_json::from_slice(&files(&out)["deidentification.json"]).unwrap();
+    let known = &told["k_anonymity"];
+    assert_eq!((&known["k"], told["profile"].as_str()), (&json!(2), Some("safe-harbor")));
+    let persons = rows(&out, "participants");
+    let old = raw_ages(&raw);
+    assert_eq!(old, [93]);
+    let mut classes: BTreeMap<String, u64> = BTreeMap::new();
+    let conversations = rows(&out, "conversations");
+    for person in &persons {
+        let values = ["age_group", "providers", "language", "years"].map(|name| person[name].to_string());
+        *classes.entry(values.join("/")).or_default() += 1;
+        let of_theirs = conversations.iter().filter(|row| row["participant_id"] == person["participant_id"]);
+        assert_eq!(of_theirs.clone().count() as u64, person["conversations"].as_u64().unwrap());
+        if person["years"].is_null() {
+            assert!(
+                of_theirs
+                    .clone()
+                    .all(|row| ["year", "provider", "language"].iter().all(|name| row[name].is_null()))
+            );
+        }
+    }
+    assert!(known["persons_suppressed"].as_u64() > Some(0), "{known}");
+    let nobodys = conversations.iter().filter(|row| row["participant_id"].is_null()).count() as u64;
+    assert_eq!(known["persons"].as_u64().unwrap(), persons.len() as u64 + nobodys);
+    // Whoever is 93 is alone in that.
+    assert!(persons.iter().all(|person| person["age_group"].is_null()), "{persons:#?}");
+    // Suppressing nothing shows the group.
+    let shown = folder.path().join("shown");
+    export(parts, &shown, &["--as-of", &last, "--profile", "safe-harbor", "--k", "1"]).await;
+    let groups: Vec<_> = rows(&shown, "participants").iter().map(|row| row["age_group"].clone()).collect();
+    assert!(groups.contains(&json!("90+")), "{groups:?}");
+
+    // Surrogates are of one data set.
+    export(parts, &other, &["--as-of", &last, "--profile", "safe-harbor"]).await;
+    let ids = |out: &Path| -> BTreeSet<String> {
+        rows(out, "conversations").iter().map(|row| row["conversation_id"].to_string()).collect()
+    };
+    assert!(ids(&out).is_disjoint(&ids(&other)));
+    let wrong = ["--verify", other.to_str().unwrap(), "--mapping", mapping.to_str().unwrap()];
+    assert!(failed(&run_with(parts, None, &wrong).await, 1).contains("fingerprint"));
+
+    for (arguments, sentence) in [
+        (&["--profile", "safe-harbor", "--include", "events"][..], "events tell too much"),
+        (
+            &["--profile", "safe-harbor", "--keep-mapping", "OUT/mapping.json"][..],
+            "in the data set's own folder",
+        ),
+    ] {
+        let refused = folder.path().join("refused");
+        let inside = refused.join("mapping.json");
+        let arguments: Vec<_> = arguments
+            .iter()
+            .map(|text| if *text == "OUT/mapping.json" { inside.to_str().unwrap() } else { text })
+            .collect();
+        let told = failed(
+            &run_with(parts, None, &[&["--out", refused.to_str().unwrap()][..], &arguments].concat()).await,
+            1,
+        );
+        assert!(told.contains(sentence), "{told}");
+        assert!(!refused.exists());
+    }
+}
+
+fn raw_ages(raw: &Path) -> Vec<u64> {
+    let data = rows(raw, "events").into_iter().filter_map(|row| row["data"].as_str().map(str::to_owned));
+    data.filter_map(|data| serde_json::from_str::<Value>(&data).unwrap()["age"].as_u64()).collect()
+}

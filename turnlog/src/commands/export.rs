@@ -3,11 +3,12 @@
 mod progress;
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
-use exporter::{AsOf, Deidentify, ExportKey, Exported, Format, Part, Selection, Wanted};
+use exporter::{AsOf, Deidentify, ExportKey, Exported, Format, Keys, Part, SafeHarbor, Selection, Wanted};
 
 use super::reconcile::time;
 use super::{open_log, open_objects};
@@ -25,6 +26,10 @@ Increments: --from-sequence and --to-sequence take every row that last changed i
 at --as-of. Ranges that adjoin have no row in common and leave none out; of two rows with the same key the later one
 replaces the earlier one.
 
+To give it to others: --pseudonymize puts pseudonyms under EXPORT_KEY in place of ids, --redact masks addresses, numbers and
+dates of birth in texts, --profile safe-harbor does both and all else of HIPAA's list that a program can do. What people say is
+masked by its form alone, best effort: DEIDENTIFICATION.md beside the data says what was done.
+
 It reads the log alone, never the database, in bounded memory. Temporary files go to the folder, about as large as what
 was said, and leave with the program. --verify writes to the folder for temporary files (TMPDIR).
 
@@ -32,6 +37,8 @@ Examples:
   turnlog export --out study --format parquet
   turnlog export --out june --from 2026-06-01T00:00:00Z --to 2026-07-01T00:00:00Z
   turnlog export --out next --from-sequence 120001
+  turnlog export --out shared --pseudonymize --redact
+  turnlog export --out public --profile safe-harbor --k 5 --keep-mapping public.mapping.json
   turnlog export --verify study";
 
 /// Arguments of `export`.
@@ -43,13 +50,14 @@ pub(crate) struct ExportArgs {
     out: Option<PathBuf>,
     /// Makes the data set of this folder again in a temporary one and compares; exit code 1 names what differs
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "format", "include", "as_of", "from_sequence",
-          "to_sequence", "from", "to", "participant", "provider", "conversation", "licence", "pseudonymize", "redact"])]
+          "to_sequence", "from", "to", "participant", "provider", "conversation", "licence", "pseudonymize", "redact",
+          "profile", "k", "keep_mapping"])]
     verify: Option<PathBuf>,
     /// How tables are written
     #[arg(long, value_enum, default_value = "jsonl")]
     format: FormatArg,
-    /// Which tables
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "messages,conversations,events")]
+    /// Which tables [default: messages,conversations,events; with --profile safe-harbor without events]
+    #[arg(long, value_enum, value_delimiter = ',')]
     include: Vec<PartArg>,
     /// Until where the log is read: a sequence, or RFC 3339 such as 2026-01-31T12:00:00Z [default: its end]
     #[arg(long, value_name = "SEQ|TIME", value_parser = as_of)]
@@ -85,6 +93,18 @@ pub(crate) struct ExportArgs {
     /// Masks addresses, numbers and dates of birth in what was said: best effort
     #[arg(long)]
     redact: bool,
+    /// safe-harbor: de-identified after HIPAA's 45 CFR 164.514(b)(2) as far as a program can, with random surrogates
+    #[arg(long, value_enum)]
+    profile: Option<ProfileArg>,
+    /// Under --profile safe-harbor, what fewer persons than this share is suppressed
+    #[arg(long, value_name = "N", requires = "profile", default_value = "5")]
+    k: NonZeroU32,
+    /// Keeps what the random surrogates were made with, in a new file for its owner alone, outside of --out
+    #[arg(long, value_name = "FILE", requires = "profile")]
+    keep_mapping: Option<PathBuf>,
+    /// With --verify: the file that --keep-mapping made
+    #[arg(long, value_name = "FILE", requires = "verify")]
+    mapping: Option<PathBuf>,
     #[command(flatten)]
     target: Target,
 }
@@ -97,6 +117,12 @@ enum FormatArg {
     Csv,
     /// Apache Parquet
     Parquet,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ProfileArg {
+    /// HIPAA's eighteen identifiers
+    SafeHarbor,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -139,7 +165,8 @@ pub(crate) async fn run(args: ExportArgs) -> Result<(), Failure> {
     let progress = exporter::Progress::stopping(stop);
     // On the heap, as both are large.
     let done = if let Some(folder) = &args.verify {
-        let verified = Box::pin(exporter::verify(&log, &objects, folder, key.as_ref(), &progress));
+        let keys = Keys { key: key.as_ref(), mapping: args.mapping.as_deref() };
+        let verified = Box::pin(exporter::verify(&log, &objects, folder, keys, &progress));
         let verified = progress::shown(&progress, verified).await;
         verified.map(|verified| format!("{} files are what the log gives", verified.files.len()))
     } else {
@@ -166,15 +193,21 @@ impl ExportArgs {
             providers: self.provider.into_iter().collect(),
             conversations: self.conversation.into_iter().collect(),
         };
-        let include: BTreeSet<Part> = self.include.into_iter().map(Part::from).collect();
+        let safe_harbor = self.profile.map(|ProfileArg::SafeHarbor| SafeHarbor { k: self.k });
+        let mut include: BTreeSet<Part> = self.include.into_iter().map(Part::from).collect();
+        if include.is_empty() {
+            include.extend([Part::Messages, Part::Conversations]);
+            include.extend(safe_harbor.is_none().then_some(Part::Events));
+        }
         let wanted = Wanted {
             format: self.format.into(),
             include,
             as_of: self.as_of,
             selection,
             licence: self.licence,
-            deidentify: Deidentify { pseudonymize: self.pseudonymize, redact: self.redact },
+            deidentify: Deidentify { pseudonymize: self.pseudonymize, redact: self.redact, safe_harbor },
             key,
+            keep_mapping: self.keep_mapping,
         };
         (self.out.unwrap_or_default(), wanted)
     }
@@ -211,6 +244,7 @@ fn name(part: Part) -> &'static str {
         Part::Conversations => "conversations",
         Part::Events => "events",
         Part::Redactions => "redactions",
+        Part::Participants => "participants",
     }
 }
 

@@ -206,6 +206,5 @@ static CALLED: LazyLock<Regex> = LazyLock::new(|| {
 static PHONE: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?:\(?\+\s?)?\(?\d(?:(?:[ ().-]{0,3}|/)\d){6,17}"));
 
-/// Under Safe Harbor: digits that are many, signs between or not.
-static LONG: LazyLock<Regex> =
-    LazyLock::new(|| pattern(&format!(r"\d(?:[-/]?\d){{{},}}", NAMING_DIGITS - 1)));
+/// Under Safe Harbor: digits that are many, hyphens between or not.
+static LONG: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"\d(?:-?\d){{{},}}", NAMING_DIGITS - 1)));
