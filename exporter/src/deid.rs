@@ -101,7 +101,7 @@ pub(crate) struct Deid {
     pub(crate) disguise: Disguise,
     done: Done,
     row: Prepared,
-    /// The conversations that are wanted, as subjects in clear or under pseudonyms; empty where all are.
+    /// The conversations that are wanted: by their subjects, or by their pseudonyms; empty where all are.
     subjects: std::collections::BTreeSet<String>,
     /// The file that lists every mark.
     list: Option<Writer>,
@@ -118,7 +118,7 @@ impl Deid {
         let fingerprint = names.as_ref().map(Pseudonyms::fingerprint);
         let subject = |id: &String| {
             if names.is_some() {
-                return Ok(format!("evt.conversation.{id}"));
+                return Ok(id.clone());
             }
             let id = ConversationId::try_from(id.clone());
             let id = id.map_err(|error| ExportError::arguments(format!("a conversation's id {error}")))?;
@@ -147,7 +147,7 @@ impl Deid {
         match &self.disguise.names {
             None => self.subjects.contains(subject),
             Some(names) => {
-                is_of(subject, Aggregate::Conversation) && self.subjects.contains(&names.subject(subject))
+                is_of(subject, Aggregate::Conversation) && self.subjects.contains(&names.of_subject(subject))
             }
         }
     }

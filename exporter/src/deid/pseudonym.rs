@@ -180,8 +180,13 @@ impl Pseudonyms {
     pub(crate) fn subject(&self, subject: &str) -> String {
         let mut parts = subject.split('.');
         let (root, kind) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let name = self.of_token(Of::named(kind), token_of(subject));
-        format!("{root}.{kind}.{name}")
+        format!("{root}.{kind}.{}", self.of_subject(subject))
+    }
+
+    /// The pseudonym of what a subject is of: the same as that of its id.
+    pub(crate) fn of_subject(&self, subject: &str) -> String {
+        let kind = subject.split('.').nth(1).unwrap_or_default();
+        self.of_token(Of::named(kind), token_of(subject))
     }
 
     fn of_token(&self, of: Of, token: &str) -> String {
@@ -267,6 +272,7 @@ mod tests {
             let subject = names.subject(Subject::of(aggregate, "it").as_str());
             assert!(subject.ends_with(&format!(".{}", names.of(of, "it"))), "{subject}");
         }
-        assert!(names.subject("evt.token.abc").starts_with("evt.token.x_"));
+        let token = names.subject(Subject::of(Aggregate::Token, "it").as_str());
+        assert!(token.ends_with(&names.of_token(Of::Other, Subject::of(Aggregate::Token, "it").token())));
     }
 }
