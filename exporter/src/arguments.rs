@@ -1,12 +1,18 @@
 //! What is to be exported.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::cell::Table;
-use crate::tables::{CONVERSATIONS, EVENTS, MESSAGES};
+use crate::deid::ExportKey;
+use crate::tables::{
+    CONVERSATIONS, EVENTS, MESSAGES, PARTICIPANTS, REDACTIONS, SAFE_CONVERSATIONS, SAFE_MESSAGES,
+};
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,14 +47,23 @@ pub enum Part {
     Conversations,
     /// The log's events as they stand.
     Events,
+    /// What was masked in them: there of itself where anything is, and not asked for.
+    Redactions,
+    /// Whom conversations are of: there of itself under Safe Harbor, and not asked for.
+    Participants,
 }
 
 impl Part {
-    pub(crate) fn table(self) -> &'static Table {
+    /// Its table, in a data set under Safe Harbor or in any other.
+    pub(crate) fn table(self, safe: bool) -> &'static Table {
         match self {
+            Self::Messages if safe => &SAFE_MESSAGES,
+            Self::Conversations if safe => &SAFE_CONVERSATIONS,
             Self::Messages => &MESSAGES,
             Self::Conversations => &CONVERSATIONS,
+            Self::Participants => &PARTICIPANTS,
             Self::Events => &EVENTS,
+            Self::Redactions => &REDACTIONS,
         }
     }
 }
@@ -64,6 +79,32 @@ pub enum AsOf {
     Time(DateTime<Utc>),
 }
 
+/// What is done so that a data set does not tell whom it is of. Nothing, where nothing is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Deidentify {
+    /// Ids become pseudonyms under a key, and of JSON known fields alone stay.
+    pub pseudonymize: bool,
+    /// Addresses, numbers and days of birth in texts are masked, as far as their form gives them away.
+    pub redact: bool,
+    /// Both, and all else that 45 CFR 164.514(b)(2) names, as far as a program can do it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub safe_harbor: Option<SafeHarbor>,
+}
+
+/// The profile of that name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SafeHarbor {
+    /// What fewer persons than this share is suppressed.
+    pub k: NonZeroU32,
+}
+
+impl Deidentify {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -77,6 +118,12 @@ pub struct Wanted {
     pub selection: Selection,
     /// The licence that the data set names: an SPDX or Open Definition id.
     pub licence: String,
+    /// What is done so that it does not tell whom it is of.
+    pub deidentify: Deidentify,
+    /// What pseudonyms are made with; without them it is not looked at.
+    pub key: Option<ExportKey>,
+    /// Where to keep what the surrogates of Safe Harbor were made with; without it nobody can make them again.
+    pub keep_mapping: Option<PathBuf>,
 }
 
 /// Which rows are wanted. Everything that is absent or empty asks for all.
@@ -137,16 +184,39 @@ pub(crate) struct Arguments {
     pub(crate) format: Format,
     /// Which tables.
     pub(crate) include: BTreeSet<Part>,
-    /// The last sequence of the log that bears on the data set.
+    /// The last sequence of the log that bears on the data set; a manifest under Safe Harbor does not tell it.
+    #[serde(default)]
     pub(crate) as_of: u64,
     /// The licence that the data set names.
     pub(crate) licence: String,
-    /// Which rows.
+    /// What is done so that it does not tell whom it is of.
+    #[serde(default, skip_serializing_if = "Deidentify::is_nothing")]
+    pub(crate) deidentify: Deidentify,
+    /// Which rows. Under pseudonyms it names participants and conversations by theirs.
     #[serde(flatten)]
     pub(crate) selection: Selection,
 }
 
 impl Arguments {
+    /// What a manifest repeats. Sequences, times and whom was asked for would lead back from under Safe Harbor.
+    pub(crate) fn told(&self) -> Value {
+        if !self.is_safe() {
+            return json!(self);
+        }
+        let Self { format, include, licence, deidentify, .. } = self;
+        json!({"format": format, "include": include, "licence": licence, "deidentify": deidentify})
+    }
+
+    /// Whether the data set is one under Safe Harbor.
+    pub(crate) fn is_safe(&self) -> bool {
+        self.deidentify.safe_harbor.is_some()
+    }
+
+    /// A part's table.
+    pub(crate) fn table(&self, part: Part) -> &'static Table {
+        part.table(self.is_safe())
+    }
+
     /// The first and the last sequence of the range that file names carry.
     pub(crate) fn range(&self) -> (u64, u64) {
         let last = self.selection.to_sequence.map_or(self.as_of, |to| self.as_of.min(to.saturating_sub(1)));
@@ -155,7 +225,11 @@ impl Arguments {
 
     /// The name of a table's file.
     pub(crate) fn file_of(&self, part: Part) -> String {
+        let (name, ending) = (self.table(part).name, self.format.extension());
+        if self.is_safe() {
+            return format!("{name}.{ending}");
+        }
         let (first, last) = self.range();
-        format!("{}-{first:010}-{last:010}.{}", part.table().name, self.format.extension())
+        format!("{name}-{first:010}-{last:010}.{ending}")
     }
 }

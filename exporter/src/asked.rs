@@ -10,7 +10,7 @@ impl Wanted {
     /// taken out of it.
     #[must_use]
     pub fn asked(&self) -> Value {
-        let Self { format, include, as_of, selection, licence } = self;
+        let Self { format, include, as_of, selection, licence, deidentify, key: _, keep_mapping } = self;
         let as_of = match as_of {
             Some(AsOf::Sequence(sequence)) => json!(sequence),
             Some(AsOf::Time(time)) => json!(time),
@@ -19,7 +19,10 @@ impl Wanted {
         let masked = |id: &String| Subject::of(Aggregate::Participant, id).token().to_owned();
         let participants = selection.participants.iter().map(masked).collect();
         let selection = Selection { participants, ..selection.clone() };
-        json!({"format": format, "include": include, "as_of": as_of, "licence": licence, "selection": selection})
+        json!({
+            "format": format, "include": include, "as_of": as_of, "licence": licence, "selection": selection,
+            "deidentify": deidentify, "keeps_mapping": keep_mapping.is_some(),
+        })
     }
 }
 
@@ -27,7 +30,7 @@ impl Wanted {
 mod tests {
     use std::collections::BTreeSet;
 
-    use crate::{Format, Part, Selection, Wanted};
+    use crate::{Deidentify, Format, Part, Selection, Wanted};
 
     #[test]
     fn it_says_what_was_asked_for_and_names_no_participant() {
@@ -41,6 +44,9 @@ mod tests {
                 ..Selection::default()
             },
             licence: "other-closed".into(),
+            deidentify: Deidentify::default(),
+            key: None,
+            keep_mapping: None,
         };
         let asked = wanted.asked();
         assert_eq!((&asked["format"], &asked["selection"]["from_sequence"]), (&"csv".into(), &3.into()));

@@ -1,5 +1,7 @@
 //! What rows are made of: cells of few kinds, in columns that are described once, for writers, schemas and codebook alike.
 
+use crate::deid::Class;
+
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -69,6 +71,8 @@ pub(crate) struct Column {
     pub(crate) kind: Kind,
     /// Never null.
     pub(crate) required: bool,
+    /// What becomes of it where nobody is to be told from it.
+    pub(crate) class: Class,
     /// What it means, for readers of the data set.
     pub(crate) about: &'static str,
 }
@@ -96,7 +100,7 @@ pub(crate) trait Row {
 macro_rules! table {
     (
         $(#[$doc:meta])* $table:ident of $row:ident, $name:literal by $key:literal: $about:literal;
-        $($column:ident: $kind:ident $need:ident, $cell:expr, $says:literal;)+
+        $($column:ident: $kind:ident $need:ident as $class:expr, $cell:expr, $says:literal;)+
     ) => {
         $(#[$doc])*
         pub(crate) static $table: $crate::cell::Table = $crate::cell::Table {
@@ -107,6 +111,7 @@ macro_rules! table {
                 name: stringify!($column),
                 kind: $crate::cell::Kind::$kind,
                 required: $crate::cell::table!(@ $need),
+                class: $class,
                 about: $says,
             }),+],
         };

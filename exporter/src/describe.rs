@@ -15,12 +15,16 @@ const CONTEXT: &str = include_str!("describe/context.json");
 /// The codebook: what rows and columns mean.
 pub(crate) fn codebook(description: &Description<'_>) -> String {
     let mut page = format!("# {}\n\n{}\n", description.name(), description.about());
-    page.push_str(NOTES);
+    page.push_str(if description.arguments.is_safe() { SAFE_NOTES } else { NOTES });
+    page.push_str(if description.done.applied.redact { MASKED } else { AS_SAID });
+    if description.done.applied.pseudonymize && !description.arguments.is_safe() {
+        page.push_str(PSEUDONYMS);
+    }
     if description.arguments.format == Format::Csv {
         page.push_str(CSV_NOTES);
     }
     for (part, file) in tables(description) {
-        let table = part.table();
+        let table = description.arguments.table(part);
         // Into a text, which takes everything.
         let _written = write!(
             page,
@@ -29,7 +33,7 @@ pub(crate) fn codebook(description: &Description<'_>) -> String {
         );
         for column in table.columns {
             let kind = kind_words(column);
-            let _written = writeln!(page, "| `{}` | {kind} | {} |", column.name, column.about);
+            let _written = writeln!(page, "| `{}` | {kind} | {} |", column.name, description.meaning(column));
         }
     }
     page
@@ -41,7 +45,24 @@ const NOTES: &str = "
   the earlier one.
 - Instants are in UTC, to the microsecond. Where somebody's clock gave the time, its offset is a column of its own.
 - JSON in a column is a text; `null` means not known.
-- What people said is as they said it: it may look like a formula, a command or markup. Nothing was changed.
+";
+
+const SAFE_NOTES: &str = "
+- Made under the profile Safe Harbor. Ids are random surrogates of this data set. Rows are in the order of surrogates.
+- Years are in UTC. Hours count from the beginning of a conversation and are whole.
+- `null` means not known, or shared by too few: DEIDENTIFICATION.md.
+";
+
+const AS_SAID: &str =
+    "- What people said is as they said it: it may look like a formula, a command or markup. Nothing was changed.
+";
+
+const MASKED: &str = "- What people said is as they said it but for marks such as `[EMAIL]`, which stand where something gave itself away by
+  its form. That is best effort and no anonymity: DEIDENTIFICATION.md. It may look like a formula, a command or markup.
+";
+
+const PSEUDONYMS: &str =
+    "- Ids are pseudonyms, the same in every data set of the same key: DEIDENTIFICATION.md.
 ";
 
 const CSV_NOTES: &str =
@@ -68,11 +89,11 @@ pub(crate) fn croissant(description: &Description<'_>) -> Result<String> {
     let context: Value = serde_json::from_str(CONTEXT).map_err(crate::error::ExportError::encode)?;
     let format = description.arguments.format;
     let files: Vec<_> = tables(description).map(|(part, file)| json!({
-        "@type": "cr:FileObject", "@id": file.path, "name": file.path, "description": part.table().about,
+        "@type": "cr:FileObject", "@id": file.path, "name": file.path, "description": description.arguments.table(part).about,
         "contentUrl": file.path, "contentSize": format!("{} B", file.written.bytes),
         "encodingFormat": media_type(format), "sha256": file.written.sha256,
     })).collect();
-    let sets: Vec<_> = tables(description).map(|(part, file)| record_set(part, file)).collect();
+    let sets: Vec<_> = tables(description).map(|(part, file)| record_set(description, part, file)).collect();
     pretty(&json!({
         "@context": context,
         "@type": "sc:Dataset",
@@ -88,12 +109,12 @@ pub(crate) fn croissant(description: &Description<'_>) -> Result<String> {
     }))
 }
 
-fn record_set(part: Part, file: &Listed) -> Value {
-    let table = part.table();
+fn record_set(description: &Description<'_>, part: Part, file: &Listed) -> Value {
+    let table = description.arguments.table(part);
     let id = |column: &str| format!("{}/{column}", table.name);
     let fields = table.columns.iter().map(|column| {
         json!({
-            "@type": "cr:Field", "@id": id(column.name), "name": id(column.name), "description": column.about,
+            "@type": "cr:Field", "@id": id(column.name), "name": id(column.name), "description": description.meaning(column),
             "dataType": match column.kind {
                 Kind::Integer => "sc:Integer",
                 Kind::Boolean => "sc:Boolean",

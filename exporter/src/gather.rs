@@ -3,7 +3,6 @@
 //! A message's newest version may stand anywhere after its first, so nothing is written before all was read. First
 //! versions wait in the order of the log, which is the order of the file; corrections are sorted into it.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -11,18 +10,19 @@ use std::path::Path;
 use shared::envelope::{DecodeError, Entry};
 use shared::events::unknown::Tally;
 use shared::events::{Enrolment, Event, Payload, RawJson, Report};
-use shared::ids::ConversationId;
 use shared::limits::MAX_REPORT_BYTES;
 use shared::objects::{ObjectName, Objects};
 use shared::report::Reading;
-use shared::subjects::{self, Aggregate, Subject};
+use shared::subjects::{self, Aggregate};
 use tokio::runtime::Handle;
 
 use crate::arguments::{Arguments, Part};
+use crate::deid::{Deid, Pseudonyms, rules};
 use crate::error::{ExportError, Result};
 use crate::fold::{Fact, Folding};
 use crate::limits::SPILL_BUFFER;
 use crate::named::named;
+use crate::safe::age_key;
 use crate::sorter::{Sorter, write_part};
 use crate::tables::{EVENTS, EventRow, Message};
 use crate::write::Writer;
@@ -30,8 +30,7 @@ use crate::write::Writer;
 /// Takes entries, in the order of the log.
 pub(crate) struct Gathering {
     pub(crate) arguments: Arguments,
-    /// Subjects of the conversations that are wanted; none where all are.
-    subjects: BTreeSet<String>,
+    pub(crate) deid: Deid,
     objects: Objects,
     /// Where the object store is asked from.
     runtime: Handle,
@@ -40,6 +39,8 @@ pub(crate) struct Gathering {
     pub(crate) messages: BufWriter<File>,
     /// Newer versions by sequence of the first and their own.
     pub(crate) corrections: Sorter,
+    /// Ages by person, for Safe Harbor.
+    pub(crate) ages: Sorter,
     pub(crate) folding: Folding,
     pub(crate) events: Option<Writer>,
     pub(crate) read: Read,
@@ -62,22 +63,24 @@ pub(crate) struct Read {
 
 impl Gathering {
     /// With its files in `folder`. To be called within a runtime.
-    pub(crate) fn begin(arguments: Arguments, objects: Objects, folder: &Path) -> Result<Self> {
-        let ids = arguments.selection.conversations.iter().cloned().map(ConversationId::try_from);
-        let subjects = ids.map(|id| id.map(|id| Subject::conversation(&id).as_str().to_owned()));
-        let subjects = subjects.collect::<std::result::Result<_, _>>();
+    pub(crate) fn begin(
+        arguments: Arguments,
+        names: Option<Pseudonyms>,
+        objects: Objects,
+        folder: &Path,
+    ) -> Result<Self> {
         let file = arguments.file_of(Part::Events);
         let events = arguments.include.contains(&Part::Events);
         let events =
             events.then(|| Writer::begin(&EVENTS, arguments.format, &folder.join(file))).transpose()?;
         Ok(Self {
-            subjects: subjects
-                .map_err(|error| ExportError::arguments(format!("a conversation's id {error}")))?,
+            deid: Deid::begin(&arguments, names, folder)?,
             objects,
             runtime: Handle::current(),
             buffer: Vec::new(),
             messages: BufWriter::with_capacity(SPILL_BUFFER, tempfile::tempfile_in(folder)?),
             corrections: Sorter::new(folder),
+            ages: Sorter::new(folder),
             folding: Folding::new(folder),
             events,
             read: Read::default(),
@@ -100,12 +103,17 @@ impl Gathering {
             self.read.unknown += 1;
             self.unknown.add(entry.event_type(), 1);
         }
-        if !self.subjects.is_empty() && !self.subjects.contains(&entry.subject) {
+        if self.arguments.is_safe() {
+            self.age(entry.sequence, event.as_ref().ok())?;
+        }
+        if !self.deid.takes_subject(&entry.subject) {
             return Ok(());
         }
         self.event(entry, event.as_ref(), stored_at)?;
         let includes = |part| self.arguments.include.contains(&part);
-        let (messages, conversations) = (includes(Part::Messages), includes(Part::Conversations));
+        let messages = includes(Part::Messages);
+        // Under Safe Harbor messages stand with their conversations.
+        let conversations = includes(Part::Conversations) || self.arguments.is_safe();
         let (Ok(event), true) = (event, messages || conversations) else { return Ok(()) };
         if messages {
             self.message(entry.sequence, &event, stored_at)?;
@@ -116,6 +124,17 @@ impl Gathering {
         let reading = self.reading(&event)?;
         let (sequence, token) = (entry.sequence, entry.token());
         self.folding.take(&Fact { sequence, stored_at, token, event: &event, reading: reading.as_ref() })
+    }
+
+    /// How old somebody says they are.
+    fn age(&mut self, sequence: u64, event: Option<&Event>) -> Result<()> {
+        let Some(Event::ParticipantEnrolled(data) | Event::ParticipantUpdated(data)) = event else {
+            return Ok(());
+        };
+        let Some(age) = data.age else { return Ok(()) };
+        let key = age_key(&self.deid, data.participant_id.as_str(), sequence)?;
+        self.ages.push(&key, &postcard::to_stdvec(&age).map_err(ExportError::encode)?)?;
+        Ok(())
     }
 
     fn event(
@@ -132,14 +151,14 @@ impl Gathering {
         let names = event.map(named).unwrap_or_default();
         if !selection.takes_sequence(entry.sequence)
             || !selection.takes_time(recorded_at, recorded_at)
-            || !selection.takes_participant(names.participant)
+            || !self.deid.takes_participant(selection, names.participant)
             || !selection.takes_provider(names.provider)
         {
             return Ok(());
         }
         let told = |text| Some(text).filter(|text: &&str| !text.is_empty());
         let without_secrets = event.map(without_secrets).transpose()?.flatten();
-        writer.write(&EventRow {
+        let row = EventRow {
             sequence: entry.sequence,
             recorded_at,
             id: told(entry.event_id()),
@@ -148,7 +167,8 @@ impl Gathering {
             conversation_id: names.conversation,
             participant_id: names.participant,
             data: without_secrets.as_deref().or_else(|| entry.json(event.is_some())).filter(|_| !hidden),
-        })
+        };
+        self.deid.write(Part::Events, &row, event.map(rules::rule_of), writer)
     }
 
     /// Keeps a version of a message that may be wanted. Whose it is may not be known yet.
@@ -161,7 +181,7 @@ impl Gathering {
             return Ok(());
         };
         let owner = message.participant_id.as_ref().map(|id| id.as_str());
-        if owner.is_some() && !self.arguments.selection.takes_participant(owner) {
+        if owner.is_some() && !self.deid.takes_participant(&self.arguments.selection, owner) {
             return Ok(());
         }
         let attachments = &message.attachments;

@@ -5,39 +5,63 @@ use std::io::BufReader;
 use std::path::Path;
 
 use crate::arguments::{Arguments, Part};
+use crate::deid::{Deid, Done};
 use crate::error::{ExportError, Result};
 use crate::fold::Folded;
 use crate::gather::Gathering;
 use crate::limits::{ROWS_A_LOOK, SPILL_BUFFER};
 use crate::progress::Progress;
+use crate::safe::{self, message_key};
 use crate::sorter::{Sorted, Sorter, read_part};
 use crate::tables::{Conversation, Message};
 use crate::write::{Writer, Written};
 
-/// Writes what was gathered; answers every file.
-pub(crate) fn merge(gathered: Gathering, folder: &Path, progress: &Progress) -> Result<Vec<(Part, Written)>> {
-    let Gathering { arguments, messages, corrections, folding, events, .. } = gathered;
-    let (owners, conversations) = settle(folding.finish()?, &arguments, folder, progress)?;
+/// Writes what was gathered; answers every file, and what was done to them.
+pub(crate) fn merge(
+    gathered: Gathering,
+    folder: &Path,
+    progress: &Progress,
+) -> Result<(Vec<(Part, Written)>, Done)> {
+    let Gathering { arguments, mut deid, messages, corrections, ages, folding, events, .. } = gathered;
+    let (owners, conversations) = settle(folding.finish()?, &arguments, &deid, folder, progress)?;
     let mut files = Vec::new();
     let begin = |part: Part| {
         let path = folder.join(arguments.file_of(part));
         arguments
             .include
             .contains(&part)
-            .then(|| Writer::begin(part.table(), arguments.format, &path))
+            .then(|| Writer::begin(arguments.table(part), arguments.format, &path))
             .transpose()
     };
+    if arguments.is_safe() {
+        let mut by_place = Sorter::new(folder);
+        if arguments.include.contains(&Part::Messages) {
+            let firsts = Gathering::rewind(messages)?;
+            let later = (Versions::of(corrections)?, Versions::of(owners)?);
+            write_messages(firsts, later, &arguments, &mut deid, progress, |deid, message| {
+                let value = postcard::to_stdvec(message).map_err(ExportError::encode)?;
+                Ok(by_place.push(&message_key(deid, message)?, &value)?)
+            })?;
+        }
+        let sorters = (conversations, ages, by_place);
+        let (mut files, anonymity) = safe::write(sorters, (&arguments, &mut deid), folder, progress)?;
+        let (done, list) = deid.finish()?;
+        files.extend(list.map(|written| (Part::Redactions, written)));
+        return Ok((files, Done { anonymity: Some(anonymity), ..done }));
+    }
     if let Some(mut writer) = begin(Part::Messages)? {
-        let versions = Versions { next: None, of: corrections.sorted()? };
-        let owners = Versions { next: None, of: owners.sorted()? };
-        write_messages(Gathering::rewind(messages)?, versions, owners, &arguments, &mut writer, progress)?;
+        let firsts = Gathering::rewind(messages)?;
+        let later = (Versions::of(corrections)?, Versions::of(owners)?);
+        write_messages(firsts, later, &arguments, &mut deid, progress, |deid, message| {
+            deid.write(Part::Messages, message, None, &mut writer)
+        })?;
         files.push((Part::Messages, writer.finish()?));
     }
     if let Some(mut writer) = begin(Part::Conversations)? {
         let mut rows = conversations.sorted()?;
         while let Some((_, row)) = rows.next()? {
             let row: Conversation<'_> = postcard::from_bytes(row).map_err(ExportError::encode)?;
-            writer.write(&row)?;
+            deid.write(Part::Conversations, &row, None, &mut writer)?;
             progress.wrote(writer.rows(), ROWS_A_LOOK)?;
         }
         files.push((Part::Conversations, writer.finish()?));
@@ -45,7 +69,9 @@ pub(crate) fn merge(gathered: Gathering, folder: &Path, progress: &Progress) -> 
     if let Some(writer) = events {
         files.push((Part::Events, writer.finish()?));
     }
-    Ok(files)
+    let (done, list) = deid.finish()?;
+    files.extend(list.map(|written| (Part::Redactions, written)));
+    Ok((files, done))
 }
 
 /// Conversations as they stand, by their first event; and for messages that came before their participant was known,
@@ -53,6 +79,7 @@ pub(crate) fn merge(gathered: Gathering, folder: &Path, progress: &Progress) -> 
 fn settle(
     mut folded: Folded,
     arguments: &Arguments,
+    deid: &Deid,
     folder: &Path,
     progress: &Progress,
 ) -> Result<(Sorter, Sorter)> {
@@ -73,7 +100,7 @@ fn settle(
         let row = state.row_of(|row| {
             let wanted = selection.takes_sequence(row.last_sequence)
                 && selection.takes_time(row.started_at, row.last_message_at)
-                && selection.takes_participant(row.participant_id)
+                && deid.takes_participant(selection, row.participant_id)
                 && selection.takes_provider(Some(row.provider));
             wanted.then(|| postcard::to_stdvec(row).map(|bytes| (row.first_sequence, bytes)))
         });
@@ -85,14 +112,14 @@ fn settle(
     Ok((owners, rows))
 }
 
-/// First versions in the order of the log, each joined with what came later.
+/// Hands first versions to `each` in the order of the log, joined with what came later: newer versions, and owners.
 fn write_messages(
     firsts: File,
-    mut versions: Versions,
-    mut owners: Versions,
+    (mut versions, mut owners): (Versions, Versions),
     arguments: &Arguments,
-    writer: &mut Writer,
+    deid: &mut Deid,
     progress: &Progress,
+    mut each: impl FnMut(&mut Deid, &Message<'_>) -> Result<()>,
 ) -> Result<()> {
     let selection = &arguments.selection;
     let (mut firsts, mut first) = (BufReader::with_capacity(SPILL_BUFFER, firsts), Vec::new());
@@ -118,10 +145,10 @@ fn write_messages(
         }
         if selection.takes_sequence(message.version_sequence)
             && selection.takes_time(message.said_at, message.said_at)
-            && selection.takes_participant(message.participant_id)
+            && deid.takes_participant(selection, message.participant_id)
             && selection.takes_provider(Some(message.provider))
         {
-            writer.write(&message)?;
+            each(deid, &message)?;
         }
     }
     Ok(())
@@ -134,6 +161,10 @@ struct Versions {
 }
 
 impl Versions {
+    fn of(sorter: Sorter) -> Result<Self> {
+        Ok(Self { next: None, of: sorter.sorted()? })
+    }
+
     /// Everything of the message with this sequence, oldest first. To be asked in order.
     fn take(&mut self, sequence: u64, found: &mut Vec<Vec<u8>>) -> Result<()> {
         found.clear();

@@ -1,5 +1,6 @@
 //! An export from beginning to end: read and decode side by side, then merge, then describe, then show.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use chrono::Utc;
@@ -11,15 +12,17 @@ use shared::objects::Objects;
 use shared::subjects::Subject;
 use tokio::sync::mpsc;
 
-use crate::arguments::{Arguments, AsOf, Part, Wanted};
+use crate::arguments::{Arguments, AsOf, Deidentify, Part, Wanted};
+use crate::deid::{Done, ExportKey, Of, Pseudonyms, page, summary};
 use crate::describe::{codebook, croissant};
 use crate::error::{ExportError, Result};
 use crate::gather::Gathering;
 use crate::limits::{READ_AHEAD, READ_ENTRIES};
-use crate::manifest::{Description, Erased, Listed};
+use crate::manifest::{Description, Erased, Listed, pretty};
+use crate::mapping::Mapping;
 use crate::merge::merge;
 use crate::progress::Progress;
-use crate::staging::{CODEBOOK, CROISSANT, MANIFEST, Staging};
+use crate::staging::{CODEBOOK, CROISSANT, DEIDENTIFICATION, MANIFEST, Staging};
 use crate::write::{Written, write_whole};
 
 /// What an export gave.
@@ -50,13 +53,54 @@ pub async fn export(
     out: &Path,
     progress: &Progress,
 ) -> Result<Exported> {
-    let arguments = settle(log, wanted).await?;
-    make(log, objects, arguments, out, progress).await
+    let key = key_of(&wanted)?;
+    let names = key.as_ref().map(Pseudonyms::under);
+    let mapping = wanted.keep_mapping.clone();
+    let mut arguments = settle(log, wanted).await?;
+    if let Some(names) = &names {
+        let named = |of, ids: BTreeSet<String>| ids.iter().map(|id| names.of(of, id)).collect();
+        let selection = &mut arguments.selection;
+        selection.participants = named(Of::Participant, std::mem::take(&mut selection.participants));
+        selection.conversations = named(Of::Conversation, std::mem::take(&mut selection.conversations));
+    }
+    let kept = match (mapping, key) {
+        (Some(path), Some(key)) => {
+            let (epoch, arguments) = (log.epoch().to_owned(), arguments.clone());
+            Some(Mapping { key: key.text(), epoch, arguments }.keep(&path, out)?)
+        }
+        (Some(_) | None, _) => None,
+    };
+    let exported = make(log, objects, arguments, names, out, progress).await?;
+    if let Some(kept) = kept {
+        kept.stays();
+    }
+    Ok(exported)
+}
+
+/// What makes pseudonyms, where some are wanted: under Safe Harbor nothing that anybody has.
+fn key_of(wanted: &Wanted) -> Result<Option<ExportKey>> {
+    if wanted.deidentify.safe_harbor.is_some() {
+        return ExportKey::random().map(Some);
+    }
+    if wanted.keep_mapping.is_some() {
+        return Err(ExportError::arguments(
+            "--keep-mapping goes with --profile safe-harbor: others have EXPORT_KEY",
+        ));
+    }
+    if !wanted.deidentify.pseudonymize {
+        return Ok(None);
+    }
+    let key = wanted.key.as_ref().ok_or_else(|| {
+        ExportError::arguments(
+            "pseudonyms need EXPORT_KEY: at least 32 random bytes in base64, as openssl rand -base64 32 gives",
+        )
+    })?;
+    Ok(Some(key.clone()))
 }
 
 /// Makes every choice, and refuses what has no answer, or not the same one tomorrow.
 async fn settle(log: &Log, wanted: Wanted) -> Result<Arguments> {
-    let Wanted { format, include, as_of, selection, licence } = wanted;
+    let Wanted { format, include, as_of, selection, licence, mut deidentify, .. } = wanted;
     let end = log.extent().await?.last;
     let refuse = |sentence: String| Err(ExportError::Arguments(sentence));
     let as_of = match as_of {
@@ -83,10 +127,19 @@ async fn settle(log: &Log, wanted: Wanted) -> Result<Arguments> {
     if selection.from.is_some_and(|from| selection.to.is_some_and(|to| to <= from)) {
         return refuse("--from must be before --to".into());
     }
-    if include.is_empty() {
+    if deidentify.safe_harbor.is_some() {
+        (deidentify.pseudonymize, deidentify.redact) = (true, true);
+        if include.contains(&Part::Events) {
+            return refuse(
+                "events tell too much for --profile safe-harbor: --include messages,conversations".into(),
+            );
+        }
+    }
+    if include.is_empty() || include.iter().any(|part| [Part::Redactions, Part::Participants].contains(part))
+    {
         return refuse("--include names no table: messages, conversations, events".into());
     }
-    Ok(Arguments { format, include, as_of, licence, selection })
+    Ok(Arguments { format, include, as_of, licence, deidentify, selection })
 }
 
 /// Makes a data set of these arguments.
@@ -94,19 +147,20 @@ pub(crate) async fn make(
     log: &Log,
     objects: &Objects,
     arguments: Arguments,
+    names: Option<Pseudonyms>,
     out: &Path,
     progress: &Progress,
 ) -> Result<Exported> {
     let staging = Staging::begin(out)?;
     let folder = staging.folder().to_owned();
-    let gathering = Gathering::begin(arguments.clone(), objects.clone(), &folder)?;
+    let gathering = Gathering::begin(arguments.clone(), names, objects.clone(), &folder)?;
     let mut gathered = gather(log, gathering, progress).await?;
     let unknown = std::mem::take(&mut gathered.unknown);
-    let erased = erased(log, &arguments).await?;
+    let erased = erased(log, &arguments, &gathered.deid).await?;
     let (read, epoch, watch) = (gathered.read, log.epoch().to_owned(), progress.clone());
     let finish = move || {
-        let files = merge(gathered, &folder, &watch)?;
-        let files = describe(&arguments, &epoch, (read, &erased), files, &folder)?;
+        let (files, done) = merge(gathered, &folder, &watch)?;
+        let files = describe(&arguments, &epoch, (read, &erased), files, &done, &folder)?;
         let paths: Vec<_> = files.iter().map(|file| file.path.clone()).collect();
         watch.look(0, 1)?;
         staging.complete(&paths)?;
@@ -123,15 +177,23 @@ pub(crate) async fn make(
     tokio::task::spawn_blocking(finish).await.map_err(ExportError::encode)?
 }
 
-/// Everybody who was erased up to its end, of those who are wanted.
-async fn erased(log: &Log, arguments: &Arguments) -> Result<Vec<Erased>> {
+/// Everybody who was erased up to its end, of those who are wanted, as the tables name participants. Under Safe Harbor
+/// nobody: its surrogates lead to no earlier data set, and when somebody was erased is a date of theirs.
+async fn erased(log: &Log, arguments: &Arguments, deid: &Deid) -> Result<Vec<Erased>> {
+    if arguments.is_safe() {
+        return Ok(Vec::new());
+    }
     let erasures = log.erasures(arguments.as_of).await?.into_iter();
-    let wanted = erasures
-        .filter(|(_, erasure)| arguments.selection.takes_participant(Some(erasure.participant_id.as_str())));
-    let listed = wanted.map(|(sequence, erasure)| Erased {
-        participant_id: erasure.participant_id.into(),
-        sequence,
-        erased_at: erasure.erased_at,
+    let wanted = erasures.filter(|(_, erasure)| {
+        deid.takes_participant(&arguments.selection, Some(erasure.participant_id.as_str()))
+    });
+    let listed = wanted.map(|(sequence, erasure)| {
+        let pseudonym = deid.disguise.pseudonym(Of::Participant, erasure.participant_id.as_str());
+        Erased {
+            participant_id: pseudonym.unwrap_or_else(|| erasure.participant_id.into()),
+            sequence,
+            erased_at: erasure.erased_at,
+        }
     });
     Ok(listed.collect())
 }
@@ -181,7 +243,8 @@ fn stretch(arguments: &Arguments) -> Result<(u64, u64, Option<Subject>)> {
     let (after, last) = if events_alone { (first.saturating_sub(1), last) } else { (0, arguments.as_of) };
     let mut ids = selection.conversations.iter();
     let filter = match (ids.next(), ids.next()) {
-        (Some(id), None) => {
+        // From a pseudonym no way leads to the subject.
+        (Some(id), None) if !arguments.deidentify.pseudonymize => {
             let id = ConversationId::try_from(id.clone());
             let id = id.map_err(|error| ExportError::arguments(format!("a conversation's id {error}")))?;
             Some(Subject::conversation(&id))
@@ -197,17 +260,22 @@ fn describe(
     epoch: &str,
     (read, erased): (crate::gather::Read, &[Erased]),
     tables: Vec<(Part, Written)>,
+    done: &Done,
     folder: &Path,
 ) -> Result<Vec<Listed>> {
     let listed = |(part, written)| Listed { part: Some(part), path: arguments.file_of(part), written };
     let mut files: Vec<_> = tables.into_iter().map(listed).collect();
-    let description = Description { arguments, epoch, read, erased, files: &files };
-    let pages = [(CODEBOOK, codebook(&description)), (CROISSANT, croissant(&description)?)];
+    let description = Description { arguments, epoch, read, erased, files: &files, done };
+    let mut pages = vec![(CODEBOOK, codebook(&description)), (CROISSANT, croissant(&description)?)];
+    if done.applied != Deidentify::default() {
+        let texts = [page(done, arguments), pretty(&summary(done, arguments))?];
+        pages.extend(DEIDENTIFICATION.into_iter().zip(texts));
+    }
     for (path, text) in pages {
         let written = write_whole(&folder.join(path), text.as_bytes())?;
         files.push(Listed { part: None, path: path.to_owned(), written });
     }
-    let description = Description { arguments, epoch, read, erased, files: &files };
+    let description = Description { arguments, epoch, read, erased, files: &files, done };
     write_whole(&folder.join(MANIFEST), description.manifest()?.as_bytes())?;
     Ok(files)
 }

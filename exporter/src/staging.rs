@@ -17,6 +17,8 @@ pub const MANIFEST: &str = "datapackage.json";
 pub(crate) const CROISSANT: &str = "croissant.json";
 /// What its columns mean.
 pub(crate) const CODEBOOK: &str = "CODEBOOK.md";
+/// What was done so that it does not tell whom it is of: for people, and for programs.
+pub(crate) const DEIDENTIFICATION: [&str; 2] = ["DEIDENTIFICATION.md", "deidentification.json"];
 /// The hidden folder.
 const HIDDEN: &str = ".partial";
 /// Held by who writes.
@@ -142,10 +144,14 @@ fn refuse_full(out: &Path, names: &[String]) -> Result<()> {
 /// Whether a file has a name that an export gives.
 fn is_ours(name: &str) -> bool {
     let of_table = |table: &str| {
-        let range = name.strip_prefix(table).and_then(|rest| rest.strip_prefix('-'));
+        let rest = name.strip_prefix(table).unwrap_or_default();
+        let range = rest.strip_prefix('-');
         range.is_some_and(|range| range.starts_with(|c: char| c.is_ascii_digit()))
+            || [".jsonl", ".csv", ".parquet"].contains(&rest)
     };
-    [CROISSANT, CODEBOOK].contains(&name) || TABLES.iter().any(|table| of_table(table.name))
+    [CROISSANT, CODEBOOK].contains(&name)
+        || DEIDENTIFICATION.contains(&name)
+        || TABLES.iter().any(|table| of_table(table.name))
 }
 
 fn names(folder: &Path) -> Result<Vec<String>> {

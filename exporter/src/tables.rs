@@ -3,15 +3,23 @@
 mod conversation;
 mod event;
 mod message;
+mod redaction;
+mod safe;
 
 pub(crate) use conversation::{CONVERSATIONS, Conversation, Texts};
 pub(crate) use event::{EVENTS, EventRow};
 pub(crate) use message::{MESSAGES, Message};
+pub(crate) use redaction::{REDACTIONS, Redaction};
+pub(crate) use safe::{
+    PARTICIPANTS, Participant, ParticipantRow, SAFE_CONVERSATIONS, SAFE_MESSAGES, SafeConversation,
+    SafeMessage,
+};
 
 use crate::cell::Table;
 
 /// Every table, in the order of files and pages.
-pub(crate) const TABLES: [&Table; 3] = [&MESSAGES, &CONVERSATIONS, &EVENTS];
+pub(crate) const TABLES: [&Table; 7] =
+    [&MESSAGES, &CONVERSATIONS, &EVENTS, &REDACTIONS, &PARTICIPANTS, &SAFE_CONVERSATIONS, &SAFE_MESSAGES];
 
 #[cfg(test)]
 mod tests {
@@ -25,7 +33,7 @@ mod tests {
             let names: BTreeSet<_> = table.columns.iter().map(|column| column.name).collect();
             assert_eq!(names.len(), table.columns.len());
             let key = table.columns.iter().find(|column| column.name == table.key).unwrap();
-            assert!(key.required, "{}", table.name);
+            assert!(key.required && table.columns[0].name == table.key, "{}", table.name);
             assert!(table.columns.iter().all(|column| column.about.ends_with('.')), "{}", table.name);
         }
     }

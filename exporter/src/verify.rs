@@ -6,8 +6,10 @@ use std::path::Path;
 use shared::log::Log;
 use shared::objects::Objects;
 
+use crate::deid::{ExportKey, Pseudonyms};
 use crate::error::{ExportError, Result};
-use crate::manifest::Manifest;
+use crate::manifest::{Made, Manifest};
+use crate::mapping::Mapping;
 use crate::progress::Progress;
 use crate::run::make;
 use crate::write::digest;
@@ -19,14 +21,30 @@ pub struct Verified {
     pub files: Vec<String>,
 }
 
+/// What pseudonyms are made with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Keys<'a> {
+    /// `EXPORT_KEY`.
+    pub key: Option<&'a ExportKey>,
+    /// What was kept of a data set under Safe Harbor.
+    pub mapping: Option<&'a Path>,
+}
+
 /// Makes the data set of a folder again, in a temporary one, and compares.
 ///
 /// # Errors
 /// [`ExportError::Differs`] names every file that is not what its manifest says, or not what the log gives; the others
 /// say why nothing could be compared.
-pub async fn verify(log: &Log, objects: &Objects, folder: &Path, progress: &Progress) -> Result<Verified> {
+pub async fn verify(
+    log: &Log,
+    objects: &Objects,
+    folder: &Path,
+    keys: Keys<'_>,
+    progress: &Progress,
+) -> Result<Verified> {
     let manifest = Manifest::read(folder)?;
-    let made = &manifest.turnlog;
+    let mapping = keys.mapping.map(Mapping::read).transpose()?;
+    let made = &manifest.turnlog.with(mapping.as_ref())?;
     if made.epoch != log.epoch() {
         return Err(ExportError::Differs(format!(
             "the data set was made from another log (epoch {}, and this one is {})",
@@ -41,10 +59,11 @@ pub async fn verify(log: &Log, objects: &Objects, folder: &Path, progress: &Prog
             "the log ends at sequence {end}, before the data set's {as_of}"
         )));
     }
+    let names = names_for(made, mapping.map(|mapping| mapping.key()).transpose()?.as_ref().or(keys.key))?;
     let mut differences = changed_since(folder, &manifest)?;
     let scratch = tempfile::Builder::new().prefix("turnlog-verify-").tempdir()?;
     let again = scratch.path().join("again");
-    make(log, objects, made.arguments.clone(), &again, progress).await?;
+    make(log, objects, made.arguments.clone(), names, &again, progress).await?;
     let fresh = Manifest::read(&again)?;
     let fresh: BTreeMap<_, _> = fresh.files().collect();
     for (path, hash) in manifest.files() {
@@ -64,6 +83,28 @@ pub async fn verify(log: &Log, objects: &Objects, folder: &Path, progress: &Prog
         differences.push(format!("the data set was made by version {version}, and this is {own}"));
     }
     Err(ExportError::Differs(differences.join("; ")))
+}
+
+/// What made its pseudonyms, where it has some.
+fn names_for(made: &Made, key: Option<&ExportKey>) -> Result<Option<Pseudonyms>> {
+    if !made.arguments.deidentify.pseudonymize {
+        return Ok(None);
+    }
+    let names = key.map(Pseudonyms::under);
+    let theirs = made.deidentification.as_ref().and_then(|told| told.key_fingerprint.as_deref());
+    let ours = names.as_ref().map(Pseudonyms::fingerprint);
+    if theirs == ours.as_deref() {
+        return Ok(names);
+    }
+    let theirs = theirs.unwrap_or("unknown");
+    Err(ExportError::arguments(match ours {
+        None => {
+            format!("the data set has pseudonyms: set EXPORT_KEY to the key with the fingerprint {theirs}")
+        }
+        Some(ours) => format!(
+            "the data set has pseudonyms of the key with the fingerprint {theirs}, and that of EXPORT_KEY is {ours}"
+        ),
+    }))
 }
 
 /// Files of the folder that are not what the manifest says.

@@ -1,5 +1,6 @@
 //! Data sets from the log: what they hold, that they are the same again, and what becomes of those that break off.
 
+mod deid;
 mod filled;
 mod folders;
 
@@ -46,7 +47,7 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 /// The rows of a table that was written as JSON Lines.
 fn rows(folder: &Path, table: &str) -> Vec<Value> {
     let files = files(folder);
-    let (_, text) = files.iter().find(|(name, _)| name.starts_with(&format!("{table}-"))).unwrap();
+    let (_, text) = files.iter().find(|(name, _)| name.split(['-', '.']).next() == Some(table)).unwrap();
     // Not `lines()`, which would take a `\r` away.
     let text = std::str::from_utf8(text).unwrap();
     text.split_terminator('\n').map(|line| serde_json::from_str(line).unwrap()).collect()

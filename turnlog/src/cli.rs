@@ -37,7 +37,7 @@ enum Command {
     /// Prints who did what, when and from where; verifies that nothing of it was changed
     Audit(audit::AuditArgs),
     /// Makes a research data set from the log, or compares one with it
-    Export(export::ExportArgs),
+    Export(Box<export::ExportArgs>),
     /// Erases a participant: from the log, the tables, the search index and the object store, for good
     Erase(erase::EraseArgs),
     /// Changes the master key of the keys that content is sealed with
@@ -67,7 +67,7 @@ impl Cli {
             Command::Status(args) => Box::pin(status::run(args)).await,
             Command::Tail(args) => Box::pin(tail::run(args)).await,
             Command::Audit(args) => Box::pin(audit::run(args)).await,
-            Command::Export(args) => Box::pin(export::run(args)).await,
+            Command::Export(args) => Box::pin(export::run(*args)).await,
             Command::Erase(args) => Box::pin(erase::run(args)).await,
             Command::Keys(args) => Box::pin(keys::run(args)).await,
             Command::Parked(args) => Box::pin(parked::run(args)).await,

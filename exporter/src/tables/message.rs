@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use shared::events;
 
 use crate::cell::{Cell, table};
+use crate::deid::{Class, Of, rules};
 
 /// A message as it stands; also what waits in temporary files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -92,48 +93,48 @@ table! {
     /// See [`Message`].
     MESSAGES of Message, "messages" by "sequence":
         "One row for each turn of a conversation, in its newest version. Rows are in the order in which the log recorded the turns first; a conversation is in order by place, then sequence.";
-    sequence: Integer required, |m| Cell::number(m.sequence),
+    sequence: Integer required as Class::Plain, |m| Cell::number(m.sequence),
         "Names the message for ever: the log's sequence of the event that recorded it first; the message_id of the API's replies.";
-    version_sequence: Integer required, |m| Cell::number(m.version_sequence),
+    version_sequence: Integer required as Class::Plain, |m| Cell::number(m.version_sequence),
         "Sequence of the event that this row last changed with: its newest version, or the claim that told whose conversation it is of.";
-    corrections: Integer required, |m| Cell::number(m.corrections),
+    corrections: Integer required as Class::Plain, |m| Cell::number(m.corrections),
         "How often its content was corrected; 0 for most.";
-    conversation_id: Text required, |m| Cell::Text(m.conversation_id),
+    conversation_id: Text required as Class::Id(Of::Conversation), |m| Cell::Text(m.conversation_id),
         "The conversation that it is a turn of.";
-    session: Integer required, |m| Cell::Integer(m.session.into()),
+    session: Integer required as Class::Plain, |m| Cell::Integer(m.session.into()),
         "The session of the conversation that it was said in, from 1; 0 where there are none.";
-    place: Integer required, |m| Cell::number(m.place),
+    place: Integer required as Class::Plain, |m| Cell::number(m.place),
         "Where it stands in its conversation: order by it, then by sequence. A turn that a transcript completed later stands between its neighbours.";
-    ordinal: Integer required, |m| Cell::number(m.ordinal),
+    ordinal: Integer required as Class::Plain, |m| Cell::number(m.ordinal),
         "Counts the messages of the conversation as they were stored, from 1.";
-    participant_id: Text optional, |m| Cell::text_if(m.participant_id),
+    participant_id: Text optional as Class::Id(Of::Participant), |m| Cell::text_if(m.participant_id),
         "Whose conversation it is; null where no participant is known.";
-    role: Text required, |m| Cell::Text(m.role),
+    role: Text required as Class::Plain, |m| Cell::Text(m.role),
         "Who spoke: user or assistant.";
-    provider: Text required, |m| Cell::Text(m.provider),
+    provider: Text required as Class::Plain, |m| Cell::Text(m.provider),
         "Through which frontend it came: elevenlabs, openai, or call for a call that a service told of.";
-    content: Text required, |m| Cell::Text(m.content),
+    content: Text required as Class::Text, |m| Cell::Text(m.content),
         "What was said, in its newest version.";
-    said_at: Instant required, |m| Cell::Instant(m.said_at),
+    said_at: Instant required as Class::Plain, |m| Cell::Instant(m.said_at),
         "When it was said, by its sender's clock, in UTC.";
-    said_offset: Integer required, |m| Cell::Integer(m.said_offset.into()),
+    said_offset: Integer required as Class::Plain, |m| Cell::Integer(m.said_offset.into()),
         "Offset of the sender's clock in seconds east of UTC, as it was given with the time.";
-    recorded_at: Instant required, |m| Cell::Instant(m.recorded_at),
+    recorded_at: Instant required as Class::Plain, |m| Cell::Instant(m.recorded_at),
         "When the log stored its first version, in UTC.";
-    message_id: Text optional, |m| Cell::text_if(m.message_id),
+    message_id: Text optional as Class::Id(Of::Message), |m| Cell::text_if(m.message_id),
         "The id that it came with; null where it came without.";
-    event_id: Integer optional, |m| Cell::number_if(m.event_id),
+    event_id: Integer optional as Class::Plain, |m| Cell::number_if(m.event_id),
         "The vendor's number of the utterance.";
-    reported: Boolean required, |m| Cell::Boolean(m.reported),
+    reported: Boolean required as Class::Plain, |m| Cell::Boolean(m.reported),
         "It is known from a report alone; no frontend has sent it.";
-    late: Boolean required, |m| Cell::Boolean(m.late),
+    late: Boolean required as Class::Plain, |m| Cell::Boolean(m.late),
         "It came after the conversation had ended.";
-    original: Text optional, |m| Cell::text_if(m.original),
+    original: Text optional as Class::Text, |m| Cell::text_if(m.original),
         "What was about to be said when the speaker was interrupted.";
-    sent: Text optional, |m| Cell::text_if(m.sent),
+    sent: Text optional as Class::Text, |m| Cell::text_if(m.sent),
         "What a frontend sent, where the vendor's final text stands against it and holds.";
-    sources: Text optional, |m| Cell::text_if(m.sources),
+    sources: Text optional as Class::Text, |m| Cell::text_if(m.sources),
         "What an answer is based on, as its sender lists it.";
-    attachments: Json optional, |m| Cell::text_if(m.attachments),
+    attachments: Json optional as Class::Json(&rules::ATTACHMENTS), |m| Cell::text_if(m.attachments),
         "What came with it besides words, as a JSON array: kind and url or media_id, media_type, bytes, latitude, longitude, name.";
 }

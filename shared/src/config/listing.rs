@@ -38,6 +38,11 @@ pub const SETTINGS: &[Setting] = &[
         "master keys as name=base64 of 32 bytes, with commas between; the first seals, the others open. Without one \
          content is not sealed",
     ),
+    setting(
+        "EXPORT_KEY",
+        "none",
+        "what turnlog export --pseudonymize makes pseudonyms with: at least 32 random bytes in base64",
+    ),
     setting("DEDUPE_WINDOW_SECONDS", "120", "how long the log's server recognises a repeated event id"),
     setting("JWT_SECRET", "", "signs and checks tokens (HS256); at least 32 bytes"),
     setting("JWT_ISSUER", "turnlog", "iss that a token must name"),

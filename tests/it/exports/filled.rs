@@ -20,7 +20,7 @@ pub(super) const HOSTILE: [&str; 9] = [
     "<script>alert(1)</script> | `x` ${y}",
 ];
 
-fn ok(reply: Reply) -> Reply {
+pub(super) fn ok(reply: Reply) -> Reply {
     assert_eq!(reply.status, 200, "{}", reply.text);
     reply
 }

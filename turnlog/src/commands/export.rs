@@ -4,17 +4,19 @@ mod progress;
 mod recorded;
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
-use exporter::{AsOf, Exported, Format, Part, Selection, Wanted};
+use exporter::{AsOf, Deidentify, ExportKey, Exported, Format, Keys, Part, SafeHarbor, Selection, Wanted};
 use serde_json::json;
 
 use recorded::Recorded;
 
 use super::reconcile::time;
 use super::{open_log, open_objects};
+use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::signals;
 use crate::target::Target;
@@ -28,6 +30,10 @@ Increments: --from-sequence and --to-sequence take every row that last changed i
 at --as-of. Ranges that adjoin have no row in common and leave none out; of two rows with the same key the later one
 replaces the earlier one.
 
+To give it to others: --pseudonymize puts pseudonyms under EXPORT_KEY in place of ids, --redact masks addresses, numbers and
+dates of birth in texts, --profile safe-harbor does both and all else of HIPAA's list that a program can do. What people say is
+masked by its form alone, best effort: DEIDENTIFICATION.md beside the data says what was done.
+
 It reads the log alone, never the database, in bounded memory. Temporary files go to the folder, about as large as what
 was said, and leave with the program. --verify writes to the folder for temporary files (TMPDIR).
 
@@ -35,6 +41,8 @@ Examples:
   turnlog export --out study --format parquet
   turnlog export --out june --from 2026-06-01T00:00:00Z --to 2026-07-01T00:00:00Z
   turnlog export --out next --from-sequence 120001
+  turnlog export --out shared --pseudonymize --redact
+  turnlog export --out public --profile safe-harbor --k 5 --keep-mapping public.mapping.json
   turnlog export --verify study";
 
 /// Arguments of `export`.
@@ -46,13 +54,14 @@ pub(crate) struct ExportArgs {
     out: Option<PathBuf>,
     /// Makes the data set of this folder again in a temporary one and compares; exit code 1 names what differs
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "format", "include", "as_of", "from_sequence",
-          "to_sequence", "from", "to", "participant", "provider", "conversation", "licence"])]
+          "to_sequence", "from", "to", "participant", "provider", "conversation", "licence", "pseudonymize", "redact",
+          "profile", "k", "keep_mapping"])]
     verify: Option<PathBuf>,
     /// How tables are written
     #[arg(long, value_enum, default_value = "jsonl")]
     format: FormatArg,
-    /// Which tables
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "messages,conversations,events")]
+    /// Which tables [default: messages,conversations,events; with --profile safe-harbor without events]
+    #[arg(long, value_enum, value_delimiter = ',')]
     include: Vec<PartArg>,
     /// Until where the log is read: a sequence, or RFC 3339 such as 2026-01-31T12:00:00Z [default: its end]
     #[arg(long, value_name = "SEQ|TIME", value_parser = as_of)]
@@ -81,6 +90,25 @@ pub(crate) struct ExportArgs {
     /// The licence that the data set names: an SPDX or Open Definition id
     #[arg(long, value_name = "NAME", default_value = "other-closed", value_parser = licence)]
     licence: String,
+    /// Ids, e-mail addresses and numbers in fields of their own become pseudonyms under EXPORT_KEY; names and places are
+    /// left out
+    #[arg(long)]
+    pseudonymize: bool,
+    /// Masks addresses, numbers and dates of birth in what was said: best effort
+    #[arg(long)]
+    redact: bool,
+    /// safe-harbor: de-identified after HIPAA's 45 CFR 164.514(b)(2) as far as a program can, with random surrogates
+    #[arg(long, value_enum)]
+    profile: Option<ProfileArg>,
+    /// Under --profile safe-harbor, what fewer persons than this share is suppressed
+    #[arg(long, value_name = "N", requires = "profile", default_value = "5")]
+    k: NonZeroU32,
+    /// Keeps what the random surrogates were made with, in a new file for its owner alone, outside of --out
+    #[arg(long, value_name = "FILE", requires = "profile")]
+    keep_mapping: Option<PathBuf>,
+    /// With --verify: the file that --keep-mapping made
+    #[arg(long, value_name = "FILE", requires = "verify")]
+    mapping: Option<PathBuf>,
     #[command(flatten)]
     target: Target,
 }
@@ -93,6 +121,12 @@ enum FormatArg {
     Csv,
     /// Apache Parquet
     Parquet,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ProfileArg {
+    /// HIPAA's eighteen identifiers
+    SafeHarbor,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -131,16 +165,18 @@ pub(crate) async fn run(args: ExportArgs) -> Result<(), Failure> {
     let environment = args.target.environment()?;
     let log = open_log(&environment).await?;
     let objects = open_objects(&environment).await?;
+    let key = export_key(&environment)?;
     let progress = exporter::Progress::stopping(stop);
     // On the heap, as both are large.
     let done = if let Some(folder) = &args.verify {
         let record = Recorded::begin(&log, json!({"compares": true}), folder).await?;
-        let verified = Box::pin(exporter::verify(&log, &objects, folder, &progress));
+        let keys = Keys { key: key.as_ref(), mapping: args.mapping.as_deref() };
+        let verified = Box::pin(exporter::verify(&log, &objects, folder, keys, &progress));
         let verified = progress::shown(&progress, verified).await;
         record.end("compared", verified.as_ref().ok().map(|_| (None, folder.as_path()))).await?;
         verified.map(|verified| format!("{} files are what the log gives", verified.files.len()))
     } else {
-        let (out, wanted) = args.wanted();
+        let (out, wanted) = args.wanted(key);
         let record = Recorded::begin(&log, wanted.asked(), &out).await?;
         let exported = Box::pin(exporter::export(&log, &objects, wanted, &out, &progress));
         let exported = progress::shown(&progress, exported).await;
@@ -156,7 +192,7 @@ pub(crate) async fn run(args: ExportArgs) -> Result<(), Failure> {
 }
 
 impl ExportArgs {
-    fn wanted(self) -> (PathBuf, Wanted) {
+    fn wanted(self, key: Option<ExportKey>) -> (PathBuf, Wanted) {
         let selection = Selection {
             from_sequence: self.from_sequence,
             to_sequence: self.to_sequence,
@@ -166,16 +202,30 @@ impl ExportArgs {
             providers: self.provider.into_iter().collect(),
             conversations: self.conversation.into_iter().collect(),
         };
-        let include: BTreeSet<Part> = self.include.into_iter().map(Part::from).collect();
+        let safe_harbor = self.profile.map(|ProfileArg::SafeHarbor| SafeHarbor { k: self.k });
+        let mut include: BTreeSet<Part> = self.include.into_iter().map(Part::from).collect();
+        if include.is_empty() {
+            include.extend([Part::Messages, Part::Conversations]);
+            include.extend(safe_harbor.is_none().then_some(Part::Events));
+        }
         let wanted = Wanted {
             format: self.format.into(),
             include,
             as_of: self.as_of,
             selection,
             licence: self.licence,
+            deidentify: Deidentify { pseudonymize: self.pseudonymize, redact: self.redact, safe_harbor },
+            key,
+            keep_mapping: self.keep_mapping,
         };
         (self.out.unwrap_or_default(), wanted)
     }
+}
+
+/// `EXPORT_KEY`, where it is set.
+fn export_key(environment: &Environment) -> Result<Option<ExportKey>, Failure> {
+    let key = environment.get("EXPORT_KEY").filter(|text| !text.trim().is_empty());
+    key.map(|text| ExportKey::parse(&text)).transpose().map_err(|error| Failure::new(error.to_string()))
 }
 
 /// `1200 messages and 31 conversations of the sequences 1 to 1931 in study, 1.2 MB`.
@@ -205,6 +255,8 @@ fn name(part: Part) -> &'static str {
         Part::Messages => "messages",
         Part::Conversations => "conversations",
         Part::Events => "events",
+        Part::Redactions => "redactions",
+        Part::Participants => "participants",
     }
 }
 
