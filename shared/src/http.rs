@@ -196,6 +196,16 @@ pub fn created(body: impl Serialize) -> Response {
     (StatusCode::CREATED, Json(body)).into_response()
 }
 
+/// 202 with the body: it is being done, and how far it is stands at `location`.
+pub fn accepted(location: &str, body: impl Serialize) -> Response {
+    (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(body)).into_response()
+}
+
+/// 204: it is done, and there is nothing to say.
+pub fn no_content() -> Response {
+    StatusCode::NO_CONTENT.into_response()
+}
+
 /// Metrics
 ///
 /// In Prometheus' text format.
