@@ -6,6 +6,7 @@ mod describe;
 mod error;
 mod fold;
 mod gather;
+mod jobs;
 mod limits;
 mod manifest;
 mod merge;
@@ -18,8 +19,9 @@ mod tables;
 mod verify;
 mod write;
 
-pub use arguments::{AsOf, Format, Part, Selection, Wanted};
+pub use arguments::{AsOf, Format, Part, Selection, Wanted, licence};
 pub use error::ExportError;
+pub use jobs::{JobsSettings, start};
 pub use progress::{Progress, Step};
 pub use run::{Exported, export};
 pub use verify::{Verified, verify};

@@ -182,10 +182,15 @@ pub(crate) struct Manifest {
     pub(crate) turnlog: Made,
 }
 
+/// A file that a manifest lists.
 #[derive(Debug, Deserialize)]
-struct Digest {
-    path: String,
-    sha256: String,
+pub(crate) struct Digest {
+    /// Its name.
+    pub(crate) path: String,
+    /// Of its bytes, hexadecimal.
+    pub(crate) sha256: String,
+    /// None of a page.
+    pub(crate) rows: Option<u64>,
 }
 
 /// How a data set was made.
@@ -197,7 +202,8 @@ pub(crate) struct Made {
     pub(crate) epoch: String,
     /// With which arguments.
     pub(crate) arguments: Arguments,
-    files: Vec<Digest>,
+    /// Its files but the manifest.
+    pub(crate) files: Vec<Digest>,
 }
 
 impl Manifest {

@@ -52,14 +52,14 @@ pub async fn export(
 }
 
 /// Makes every choice, and refuses what has no answer, or not the same one tomorrow.
-async fn settle(log: &Log, wanted: Wanted) -> Result<Arguments> {
+pub(crate) async fn settle(log: &Log, wanted: Wanted) -> Result<Arguments> {
     let Wanted { format, include, as_of, selection, licence } = wanted;
     let end = log.extent().await?.last;
-    let refuse = |sentence: String| Err(ExportError::Arguments(sentence));
+    let refuse = |name: &'static str, why: String| Err(ExportError::Argument { name, why });
     let as_of = match as_of {
         Some(AsOf::Sequence(sequence)) => sequence,
         Some(AsOf::Time(time)) if time > Utc::now() => {
-            return refuse("--as-of lies in the future: more may still be stored until then".into());
+            return refuse("as_of", "lies in the future: more may still be stored until then".into());
         }
         Some(AsOf::Time(time)) => log.sequence_at(time).await?,
         Some(AsOf::End) => end,
@@ -67,21 +67,26 @@ async fn settle(log: &Log, wanted: Wanted) -> Result<Arguments> {
         None => selection.to_sequence.map_or(end, |to| to.saturating_sub(1)),
     };
     if as_of > end {
-        return refuse(format!("the log ends at sequence {end}: it cannot be exported as of {as_of} yet"));
+        let why =
+            format!("is too late: the log ends at sequence {end} and cannot be exported as of {as_of} yet");
+        return refuse("as_of", why);
     }
     let (from, to) = (selection.from_sequence.unwrap_or(1), selection.to_sequence);
     if from == 0 || to.is_some_and(|to| to <= from) {
-        return refuse("--from-sequence must be at least 1 and less than --to-sequence".into());
+        return refuse("from_sequence", "must be at least 1 and less than the end of the range".into());
     }
     if to.is_some_and(|to| to - 1 > as_of) || from > as_of {
         let range = to.map_or(format!("from {from} on"), |to| format!("from {from} to before {to}"));
-        return refuse(format!("there is nothing {range} as of sequence {as_of} yet"));
+        return refuse(
+            "from_sequence",
+            format!("is too late: there is nothing {range} as of sequence {as_of} yet"),
+        );
     }
     if selection.from.is_some_and(|from| selection.to.is_some_and(|to| to <= from)) {
-        return refuse("--from must be before --to".into());
+        return refuse("from", "must be before the end of the range".into());
     }
     if include.is_empty() {
-        return refuse("--include names no table: messages, conversations, events".into());
+        return refuse("include", "names no table: messages, conversations, events".into());
     }
     Ok(Arguments { format, include, as_of, licence, selection })
 }

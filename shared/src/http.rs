@@ -54,7 +54,7 @@ pub type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// One role, ready to be served.
 pub struct Service {
-    /// Its name: `ingest`, `projector` or `streamer`.
+    /// Its name: `ingest`, `projector`, `streamer` or `exporter`.
     pub name: &'static str,
     /// Its endpoints, documented.
     pub routes: OpenApiRouter,

@@ -28,9 +28,9 @@ use utoipa::openapi::{Header, InfoBuilder, OpenApi, Ref, RefOr, Required};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 pub use problems::{
-    BytesProblems, CallCommandProblems, CallWriteProblems, CommandProblems, DocumentProblems, JobBytesProblems,
-    JobProblems, ListProblems,
-    NamedWriteProblems, OpenWriteProblems, ReadProblems, SessionProblems, WriteProblems,
+    BytesProblems, CallCommandProblems, CallWriteProblems, CommandProblems, DocumentProblems,
+    JobBytesProblems, JobProblems, ListProblems, NamedWriteProblems, OpenWriteProblems, ReadProblems,
+    SessionProblems, WriteProblems,
 };
 
 const DESCRIPTION: &str = "\
