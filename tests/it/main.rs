@@ -14,6 +14,7 @@ mod conversation_webhook;
 mod conversations;
 mod documents;
 mod edge;
+mod export_jobs;
 mod exports;
 mod faults;
 mod feed_faults;

@@ -81,9 +81,6 @@ pub(crate) fn parse(object: JsonObject) -> Result<Wanted, Problem> {
         "events" => Ok(Part::Events),
         _ => Err("must be \"messages\", \"conversations\" or \"events\"".to_owned()),
     });
-    if include.as_ref().is_some_and(BTreeSet::is_empty) {
-        fields.reject("include", "must name a table, or be left out for all");
-    }
     let as_of = as_of(&mut fields);
     let from_sequence = fields.integer("from_sequence", 1..=u64::MAX);
     let to_sequence = fields.integer("to_sequence", 1..=u64::MAX);

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use chrono::Utc;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use shared::audit::{Look, Looker, What};
 use shared::http::{Caller, RequestOrigin};
 use shared::problem::Problem;
+use shared::subjects::masked;
 
 use super::record::Job;
 
@@ -77,5 +78,16 @@ pub(crate) fn look_of(job: &Job, step: Step) -> Look {
         request_id: job.request_id.clone(),
         more: Map::new(),
     };
-    look.with("export_id", job.id.clone()).with("step", step.as_str()).with("arguments", json!(job.arguments))
+    look.with("export_id", job.id.clone()).with("step", step.as_str()).with("arguments", arguments(job))
+}
+
+/// What was asked for, without the names of people: nothing can be taken out of the audit log again.
+fn arguments(job: &Job) -> Value {
+    let mut arguments = json!(job.arguments);
+    for list in ["participants", "conversations"] {
+        for name in arguments.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            *name = json!(masked(name.as_str().unwrap_or_default()));
+        }
+    }
+    arguments
 }

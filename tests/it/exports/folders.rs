@@ -12,9 +12,9 @@ use tokio::process::Child;
 use super::{done, export, failed, files, filled, rows, run};
 
 /// Messages of a log that takes a while to be exported.
-const MANY: usize = 15_000;
+pub(crate) const MANY: usize = 15_000;
 
-async fn long() -> System {
+pub(crate) async fn long() -> System {
     let system = Parts::fresh().await.only(true, false, false).start().await;
     let caller = system.client.login("RID1").await;
     for _ in 0..MANY / 500 {
