@@ -29,8 +29,8 @@ pub(crate) struct ExportArguments {
     #[schema(min_items = 1, max_items = 3)]
     include: Option<Vec<String>>,
     /// Until where the log is read: a sequence, or a time in RFC 3339. Its end, where it is left out.
-    #[schema(value_type = Option<Object>)]
-    as_of: Option<Value>,
+    #[schema(inline)]
+    as_of: Option<UntilWhere>,
     /// Rows that last changed at this sequence or later.
     #[schema(minimum = 1)]
     from_sequence: Option<u64>,
@@ -55,6 +55,15 @@ pub(crate) struct ExportArguments {
     /// The licence that the data set names: an SPDX or Open Definition id; `other-closed` where it is left out.
     #[schema(pattern = "^[A-Za-z0-9._-]+$")]
     licence: Option<String>,
+}
+
+/// A sequence, or a time in RFC 3339.
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "it stands for a part of the body in the document, and is never made")]
+#[serde(untagged)]
+enum UntilWhere {
+    Sequence(u64),
+    Time(String),
 }
 
 const _: () = assert!(NAMED == 1_000, "the bounds of lists above are literals");

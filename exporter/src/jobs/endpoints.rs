@@ -43,10 +43,10 @@ use crate::run::settle;
 /// Every endpoint of export jobs.
 pub(crate) fn routes(desk: Desk) -> OpenApiRouter {
     OpenApiRouter::new()
-        .routes(routes!(ask, list))
-        .routes(routes!(status, remove))
-        .routes(routes!(watch))
-        .routes(routes!(download))
+        .routes(routes!(ask_for_export, exports))
+        .routes(routes!(export_job, remove_export))
+        .routes(routes!(watch_export))
+        .routes(routes!(download_export))
         .with_state(desk)
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn routes(desk: Desk) -> OpenApiRouter {
         JobProblems,
     ),
 )]
-async fn ask(
+async fn ask_for_export(
     State(desk): State<Desk>,
     AsResearcher { researcher, .. }: AsResearcher,
     trail: Trail,
@@ -134,12 +134,12 @@ async fn ask(
     security(("researcher" = []), ("session" = [])),
     responses((status = 200, description = "All of them.", body = ExportJobs), ListProblems),
 )]
-async fn list(
+async fn exports(
     State(desk): State<Desk>,
     AsResearcher { researcher, .. }: AsResearcher,
 ) -> Result<Json<ExportJobs>, Problem> {
-    let exports = desk.own(&researcher).iter().rev().map(|held| ExportJob::of(&held.job)).collect();
-    Ok(Json(ExportJobs { exports }))
+    let own = desk.own(&researcher).iter().rev().map(|held| ExportJob::of(&held.job)).collect();
+    Ok(Json(ExportJobs { exports: own }))
 }
 
 /// How an export stands
@@ -151,7 +151,7 @@ async fn list(
     params(("id" = String, Path, description = "The job's id.")),
     responses((status = 200, description = "How it stands.", body = ExportJob), ReadProblems),
 )]
-async fn status(
+async fn export_job(
     State(desk): State<Desk>,
     AsResearcher { researcher, .. }: AsResearcher,
     JobId(id): JobId,
@@ -169,7 +169,7 @@ async fn status(
     params(("id" = String, Path, description = "The job's id.")),
     responses((status = 204, description = "It is cancelled, or deleted."), ReadProblems),
 )]
-async fn remove(
+async fn remove_export(
     State(desk): State<Desk>,
     AsResearcher { researcher, .. }: AsResearcher,
     trail: Trail,
@@ -215,7 +215,7 @@ async fn remove(
         ReadProblems,
     ),
 )]
-async fn watch(
+async fn watch_export(
     State(desk): State<Desk>,
     AsResearcher { researcher, grant }: AsResearcher,
     JobId(id): JobId,
@@ -259,7 +259,7 @@ async fn watch(
         JobBytesProblems,
     ),
 )]
-async fn download(
+async fn download_export(
     State(desk): State<Desk>,
     AsResearcher { researcher, .. }: AsResearcher,
     trail: Trail,
