@@ -54,8 +54,11 @@ pub(crate) const NAMED: usize = 1_000;
 /// Bytes of an `Idempotency-Key`.
 pub(crate) const KEY_BYTES: usize = 256;
 
-/// Jobs that one researcher may have, with those that have ended: what a list shows at once.
+/// Data sets that one researcher may have to download.
 pub(crate) const KEPT_JOBS: usize = 50;
+
+/// Jobs of one researcher that came to nothing, or have expired, which are shown: the newest.
+pub(crate) const SHOWN_JOBS: usize = 50;
 
 /// When whoever has too many jobs under way may ask again: some are made within that.
 pub(crate) const BUSY_RETRY: Duration = Duration::from_secs(10);

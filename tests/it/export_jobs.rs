@@ -237,16 +237,16 @@ async fn arguments_that_cannot_be_answered_are_named() {
 
 #[tokio::test]
 async fn the_same_key_asks_for_one_export() {
-    let (system, _) = filled(Parts::fresh().await).await;
+    let (system, last) = filled(Parts::fresh().await).await;
     let (caller, other) = (researcher(&system, "r1"), researcher(&system, "r2"));
     let keyed = async |caller: &Client, body: &Value, key: &str| {
         caller.send(caller.request(Method::POST, EXPORTS).header("Idempotency-Key", key).json(body)).await
     };
-    let body = json!({"format": "csv", "include": ["messages"]});
+    let body = json!({"format": "csv", "include": ["messages"], "as_of": last});
     let (first, again) = tokio::join!(keyed(&caller, &body, "k1"), keyed(&caller, &body, "k1"));
     assert_eq!((first.status, again.status), (202, 202), "{} {}", first.text, again.text);
     assert_eq!(first.body["id"], again.body["id"]);
-    until(&caller, &first.body, "done").await;
+    let done = until(&caller, &first.body, "done").await;
     assert_eq!(keyed(&caller, &body, "k1").await.body["state"], "done");
     assert_eq!(caller.get(EXPORTS).await.body["exports"].as_array().unwrap().len(), 1);
     keyed(&caller, &json!({"format": "csv"}), "k1").await.assert_problem(409);
@@ -260,7 +260,11 @@ async fn the_same_key_asks_for_one_export() {
         Some(keyed(&caller, &body, "k1").await).filter(|reply| reply.status == 202)
     })
     .await;
-    until(&caller, &fresh.body, "done").await;
+    let again = until(&caller, &fresh.body, "done").await;
+    assert_eq!(
+        (&again["archive"]["sha256"], &again["files"][0]["sha256"]),
+        (&done["archive"]["sha256"], &done["files"][0]["sha256"])
+    );
 }
 
 async fn with(change: impl FnOnce(&mut JobsSettings)) -> System {

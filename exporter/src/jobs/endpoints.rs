@@ -452,9 +452,10 @@ impl Desk {
             let wait = next.and_then(|at| (at - Utc::now()).to_std().ok());
             wait.unwrap_or(LONGEST_RETRY).min(LONGEST_RETRY)
         };
-        if own.len() >= KEPT_JOBS {
-            let detail =
-                format!("At most {KEPT_JOBS} of your exports are kept; delete some that have ended.");
+        if own.iter().filter(|held| held.job.state == Standing::Done).count() >= KEPT_JOBS {
+            let detail = format!(
+                "At most {KEPT_JOBS} of your exports are kept; delete one, or wait until one expires."
+            );
             return full(until_expiry(&own), detail);
         }
         let kept: u64 = all.iter().map(|held| held.job.stored()).sum();

@@ -11,7 +11,7 @@ use super::Desk;
 use super::board::Held;
 use super::record::{Job, State};
 use super::scratch;
-use crate::limits::{SHOWN_AFTER, SWEEP_EVERY};
+use crate::limits::{SHOWN_AFTER, SHOWN_JOBS, SWEEP_EVERY};
 
 /// Looks through the jobs, for ever.
 pub(crate) async fn keep(desk: Desk) {
@@ -21,8 +21,12 @@ pub(crate) async fn keep(desk: Desk) {
         changes.mark_unchanged();
         let all = desk.board.all();
         let mut gone = BTreeMap::new();
-        for held in &all {
-            if let Err(error) = look(&desk, held, &mut gone).await {
+        let mut ended = BTreeMap::new();
+        // The newest first: of each researcher's that have ended only so many are shown.
+        for held in all.iter().rev() {
+            let count: &mut usize = ended.entry(held.job.owner.as_str()).or_default();
+            *count += usize::from(!held.job.state.is_open() && held.job.state != State::Done);
+            if let Err(error) = look(&desk, held, *count > SHOWN_JOBS, &mut gone).await {
                 tracing::debug!(job.id = %held.job.id, %error, "an export job cannot be looked after for now");
             }
         }
@@ -48,10 +52,17 @@ pub(crate) async fn keep(desk: Desk) {
     }
 }
 
-/// Does what is due to one job. `gone` remembers which instances were asked for.
-async fn look(desk: &Desk, held: &Held, gone: &mut BTreeMap<String, bool>) -> Result<(), LogError> {
+/// Does what is due to one job; `crowded` out, it is not shown any more once it has ended. `gone` remembers which
+/// instances were asked for.
+async fn look(
+    desk: &Desk,
+    held: &Held,
+    crowded: bool,
+    gone: &mut BTreeMap<String, bool>,
+) -> Result<(), LogError> {
     let (job, now) = (&held.job, Utc::now());
-    let long_ended = || job.expires_at.or(job.finished_at).is_some_and(|at| at + SHOWN_AFTER < now);
+    let long_ended =
+        || crowded || job.expires_at.or(job.finished_at).is_some_and(|at| at + SHOWN_AFTER < now);
     match job.state {
         State::Queued => Ok(()),
         State::Running => {

@@ -187,6 +187,7 @@ async fn work(desk: &Desk, job: Arc<Job>) {
         tracing::info!(job.id = %job.id, "an export job was taken back");
         return;
     }
+    metrics::counter!("turnlog_export_jobs_total", "end" => what).increment(1);
     settle(desk, &job.id, |now| own(now).map(&next)).await;
     let told = match what {
         "done" => Some(Told::Made),

@@ -30,7 +30,11 @@ struct Held {
 }
 
 async fn held(body: &Value) -> Held {
-    let writing = long().await;
+    held_on(Parts::fresh().await, body).await
+}
+
+async fn held_on(parts: Parts, body: &Value) -> Held {
+    let writing = long(parts).await;
     let dir = TempDir::new().unwrap();
     let settings = [("EXPORTS_DIR", dir.path().to_str().unwrap()), ("EXPORT_JOBS_PER_RESEARCHER", "1")];
     let instance = Binary::serve_with("streamer", &writing.parts, &settings).await;
