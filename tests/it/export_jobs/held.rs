@@ -5,7 +5,7 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tests::{Binary, Client, Parts, System, eventually};
+use tests::{Binary, Client, Nats, Parts, System, database, eventually};
 
 use super::{ask, download, for_seconds, no_bytes, path, remove, researcher, sha256, until, watch};
 use crate::exports::folders::{MANY, long};
@@ -155,12 +155,25 @@ async fn one_that_is_killed_is_made_again_after_a_restart_with_the_same_bytes() 
 
 #[tokio::test]
 async fn one_whose_instance_dies_is_made_by_another() {
-    let Held { system, instance, job, .. } = held(&json!({"format": "parquet"})).await;
+    let Held { system, instance, dir: _dir, job } = held(&json!({"format": "parquet"})).await;
     let beside = beside(&system.parts).await;
     let caller = researcher(&beside, "r1");
     until(&caller, &job, "running").await;
     say_more(&system).await;
     instance.kill();
+    let done = until(&caller, &job, "done").await;
+    is_what_the_log_gives(&system, &caller, &done).await;
+}
+
+#[tokio::test]
+async fn one_whose_log_goes_away_goes_on_when_it_is_back() {
+    let mut nats = Nats::start().await;
+    let parts = Parts::on(nats.settings(), database().await);
+    let Held { system, instance, dir: _dir, job } = held_on(parts, &json!({"format": "parquet"})).await;
+    nats.kill();
+    nats.restart().await;
+    instance.signal(Signal::SIGCONT);
+    let caller = instance.client.with(researcher(&system, "r1").token());
     let done = until(&caller, &job, "done").await;
     is_what_the_log_gives(&system, &caller, &done).await;
 }
