@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,31 @@ pub enum AsOf {
     Sequence(u64),
     /// To the last event that was stored then or before.
     Time(DateTime<Utc>),
+}
+
+impl FromStr for AsOf {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(sequence) = text.parse() {
+            return Ok(Self::Sequence(sequence));
+        }
+        let time = DateTime::parse_from_rfc3339(text).map(|time| Self::Time(time.to_utc()));
+        time.map_err(|_| "give a sequence, or RFC 3339 such as 2026-01-31T12:00:00Z".into())
+    }
+}
+
+/// What a Data Package takes as a licence's name.
+///
+/// # Errors
+/// A sentence that says what it takes.
+pub fn licence(text: &str) -> Result<String, String> {
+    let good = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+    if good {
+        Ok(text.into())
+    } else {
+        Err("give an id of letters, digits, - . and _, such as CC-BY-4.0".into())
+    }
 }
 
 /// What is done so that a data set does not tell whom it is of. Nothing, where nothing is asked for.

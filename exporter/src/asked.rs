@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use shared::subjects::{Aggregate, Subject};
 
-use crate::arguments::{AsOf, Selection, Wanted};
+use crate::arguments::{Arguments, AsOf, Selection, Wanted};
 
 impl Wanted {
     /// What the audit log says was asked for. Participants stand there by the tokens of their subjects, since nothing is ever
@@ -16,14 +16,27 @@ impl Wanted {
             Some(AsOf::Time(time)) => json!(time),
             Some(AsOf::End) | None => json!("end"),
         };
-        let masked = |id: &String| Subject::of(Aggregate::Participant, id).token().to_owned();
-        let participants = selection.participants.iter().map(masked).collect();
-        let selection = Selection { participants, ..selection.clone() };
         json!({
-            "format": format, "include": include, "as_of": as_of, "licence": licence, "selection": selection,
+            "format": format, "include": include, "as_of": as_of, "licence": licence, "selection": masked(selection),
             "deidentify": deidentify, "keeps_mapping": keep_mapping.is_some(),
         })
     }
+}
+
+impl Arguments {
+    /// The same, once every choice is made.
+    pub(crate) fn asked(&self) -> Value {
+        let Self { format, include, as_of, licence, deidentify, selection } = self;
+        json!({
+            "format": format, "include": include, "as_of": as_of, "licence": licence, "selection": masked(selection),
+            "deidentify": deidentify,
+        })
+    }
+}
+
+fn masked(selection: &Selection) -> Selection {
+    let token = |id: &String| Subject::of(Aggregate::Participant, id).token().to_owned();
+    Selection { participants: selection.participants.iter().map(token).collect(), ..selection.clone() }
 }
 
 #[cfg(test)]

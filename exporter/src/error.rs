@@ -28,6 +28,14 @@ pub enum ExportError {
     /// What is asked for cannot be answered.
     #[error("{0}")]
     Arguments(String),
+    /// One of the arguments cannot be answered.
+    #[error("--{} {why}", name.replace('_', "-"))]
+    Argument {
+        /// Which one, as manifests call it.
+        name: &'static str,
+        /// What of it.
+        why: String,
+    },
     /// A row cannot be written.
     #[error("a row cannot be encoded: {0}")]
     Encode(String),

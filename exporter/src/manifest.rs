@@ -245,10 +245,15 @@ pub(crate) struct Manifest {
     pub(crate) turnlog: Made,
 }
 
+/// A file that a manifest lists.
 #[derive(Debug, Clone, Deserialize)]
-struct Digest {
-    path: String,
-    sha256: String,
+pub(crate) struct Digest {
+    /// Its name.
+    pub(crate) path: String,
+    /// Of its bytes, hexadecimal.
+    pub(crate) sha256: String,
+    /// None of a page.
+    pub(crate) rows: Option<u64>,
 }
 
 /// How a data set was made.
@@ -261,7 +266,8 @@ pub(crate) struct Made {
     pub(crate) epoch: String,
     /// With which arguments.
     pub(crate) arguments: Arguments,
-    files: Vec<Digest>,
+    /// Its files but the manifest.
+    pub(crate) files: Vec<Digest>,
     /// What was done so that it does not tell whom it is of.
     pub(crate) deidentification: Option<Deidentified>,
 }

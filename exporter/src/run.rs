@@ -13,7 +13,7 @@ use shared::subjects::Subject;
 use tokio::sync::mpsc;
 
 use crate::arguments::{Arguments, AsOf, Deidentify, Part, Wanted};
-use crate::deid::{Done, ExportKey, Of, Pseudonyms, page, summary};
+use crate::deid::{Deid, Done, ExportKey, Of, Pseudonyms, page, summary};
 use crate::describe::{codebook, croissant};
 use crate::error::{ExportError, Result};
 use crate::gather::Gathering;
@@ -53,16 +53,15 @@ pub async fn export(
     out: &Path,
     progress: &Progress,
 ) -> Result<Exported> {
-    let key = key_of(&wanted)?;
-    let names = key.as_ref().map(Pseudonyms::under);
+    if wanted.keep_mapping.is_some() && wanted.deidentify.safe_harbor.is_none() {
+        return Err(ExportError::arguments(
+            "--keep-mapping goes with --profile safe-harbor: others have EXPORT_KEY",
+        ));
+    }
+    let key = key_of(wanted.deidentify, wanted.key.as_ref())?;
     let mapping = wanted.keep_mapping.clone();
     let mut arguments = settle(log, wanted).await?;
-    if let Some(names) = &names {
-        let named = |of, ids: BTreeSet<String>| ids.iter().map(|id| names.of(of, id)).collect();
-        let selection = &mut arguments.selection;
-        selection.participants = named(Of::Participant, std::mem::take(&mut selection.participants));
-        selection.conversations = named(Of::Conversation, std::mem::take(&mut selection.conversations));
-    }
+    let names = disguise(&mut arguments, key.as_ref());
     let kept = match (mapping, key) {
         (Some(path), Some(key)) => {
             let (epoch, arguments) = (log.epoch().to_owned(), arguments.clone());
@@ -78,19 +77,14 @@ pub async fn export(
 }
 
 /// What makes pseudonyms, where some are wanted: under Safe Harbor nothing that anybody has.
-fn key_of(wanted: &Wanted) -> Result<Option<ExportKey>> {
-    if wanted.deidentify.safe_harbor.is_some() {
+pub(crate) fn key_of(deidentify: Deidentify, own: Option<&ExportKey>) -> Result<Option<ExportKey>> {
+    if deidentify.safe_harbor.is_some() {
         return ExportKey::random().map(Some);
     }
-    if wanted.keep_mapping.is_some() {
-        return Err(ExportError::arguments(
-            "--keep-mapping goes with --profile safe-harbor: others have EXPORT_KEY",
-        ));
-    }
-    if !wanted.deidentify.pseudonymize {
+    if !deidentify.pseudonymize {
         return Ok(None);
     }
-    let key = wanted.key.as_ref().ok_or_else(|| {
+    let key = own.ok_or_else(|| {
         ExportError::arguments(
             "pseudonyms need EXPORT_KEY: at least 32 random bytes in base64, as openssl rand -base64 32 gives",
         )
@@ -98,15 +92,25 @@ fn key_of(wanted: &Wanted) -> Result<Option<ExportKey>> {
     Ok(Some(key.clone()))
 }
 
+/// Names whoever is selected as the data set will.
+pub(crate) fn disguise(arguments: &mut Arguments, key: Option<&ExportKey>) -> Option<Pseudonyms> {
+    let names = Pseudonyms::under(key?);
+    let named = |of, ids: BTreeSet<String>| ids.iter().map(|id| names.of(of, id)).collect();
+    let selection = &mut arguments.selection;
+    selection.participants = named(Of::Participant, std::mem::take(&mut selection.participants));
+    selection.conversations = named(Of::Conversation, std::mem::take(&mut selection.conversations));
+    Some(names)
+}
+
 /// Makes every choice, and refuses what has no answer, or not the same one tomorrow.
-async fn settle(log: &Log, wanted: Wanted) -> Result<Arguments> {
+pub(crate) async fn settle(log: &Log, wanted: Wanted) -> Result<Arguments> {
     let Wanted { format, include, as_of, selection, licence, mut deidentify, .. } = wanted;
     let end = log.extent().await?.last;
-    let refuse = |sentence: String| Err(ExportError::Arguments(sentence));
+    let refuse = |name: &'static str, why: String| Err(ExportError::Argument { name, why });
     let as_of = match as_of {
         Some(AsOf::Sequence(sequence)) => sequence,
         Some(AsOf::Time(time)) if time > Utc::now() => {
-            return refuse("--as-of lies in the future: more may still be stored until then".into());
+            return refuse("as_of", "lies in the future: more may still be stored until then".into());
         }
         Some(AsOf::Time(time)) => log.sequence_at(time).await?,
         Some(AsOf::End) => end,
@@ -114,30 +118,36 @@ async fn settle(log: &Log, wanted: Wanted) -> Result<Arguments> {
         None => selection.to_sequence.map_or(end, |to| to.saturating_sub(1)),
     };
     if as_of > end {
-        return refuse(format!("the log ends at sequence {end}: it cannot be exported as of {as_of} yet"));
+        let why =
+            format!("is too late: the log ends at sequence {end} and cannot be exported as of {as_of} yet");
+        return refuse("as_of", why);
     }
     let (from, to) = (selection.from_sequence.unwrap_or(1), selection.to_sequence);
     if from == 0 || to.is_some_and(|to| to <= from) {
-        return refuse("--from-sequence must be at least 1 and less than --to-sequence".into());
+        return refuse("from_sequence", "must be at least 1 and less than the end of the range".into());
     }
     if to.is_some_and(|to| to - 1 > as_of) || from > as_of {
         let range = to.map_or(format!("from {from} on"), |to| format!("from {from} to before {to}"));
-        return refuse(format!("there is nothing {range} as of sequence {as_of} yet"));
+        return refuse(
+            "from_sequence",
+            format!("is too late: there is nothing {range} as of sequence {as_of} yet"),
+        );
     }
     if selection.from.is_some_and(|from| selection.to.is_some_and(|to| to <= from)) {
-        return refuse("--from must be before --to".into());
+        return refuse("from", "must be before the end of the range".into());
     }
     if deidentify.safe_harbor.is_some() {
         (deidentify.pseudonymize, deidentify.redact) = (true, true);
         if include.contains(&Part::Events) {
             return refuse(
-                "events tell too much for --profile safe-harbor: --include messages,conversations".into(),
+                "include",
+                "has events, which tell too much for Safe Harbor: messages,conversations".into(),
             );
         }
     }
     if include.is_empty() || include.iter().any(|part| [Part::Redactions, Part::Participants].contains(part))
     {
-        return refuse("--include names no table: messages, conversations, events".into());
+        return refuse("include", "names no table: messages, conversations, events".into());
     }
     Ok(Arguments { format, include, as_of, licence, deidentify, selection })
 }

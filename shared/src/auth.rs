@@ -10,7 +10,8 @@ mod tokens;
 pub use cookie::{COOKIE, session_cookie, session_over};
 pub use derived::{BadTicket, Ticket};
 pub use identity::{
-    AnyCaller, AsAdmin, AsParticipant, AsService, Authenticator, Bearer, Identity, KeyId, KeyName, Proven,
+    AnyCaller, AsAdmin, AsParticipant, AsResearcher, AsService, Authenticator, Bearer, Identity, KeyId,
+    KeyName, Proven,
 };
 pub use page::{OwnPage, Session};
 pub use revocations::Revocations;

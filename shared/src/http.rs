@@ -54,7 +54,7 @@ pub type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// One role, ready to be served.
 pub struct Service {
-    /// Its name: `ingest`, `projector` or `streamer`.
+    /// Its name: `ingest`, `projector`, `streamer` or `exporter`.
     pub name: &'static str,
     /// Its endpoints, documented.
     pub routes: OpenApiRouter,
@@ -194,6 +194,16 @@ pub fn retry_after_seconds(wait: Duration) -> u64 {
 /// 201 with the body.
 pub fn created(body: impl Serialize) -> Response {
     (StatusCode::CREATED, Json(body)).into_response()
+}
+
+/// 202 with the body: it is being done, and how far it is stands at `location`.
+pub fn accepted(location: &str, body: impl Serialize) -> Response {
+    (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(body)).into_response()
+}
+
+/// 204: it is done, and there is nothing to say.
+pub fn no_content() -> Response {
+    StatusCode::NO_CONTENT.into_response()
 }
 
 /// Metrics

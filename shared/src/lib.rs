@@ -6,6 +6,7 @@ pub mod claims;
 pub mod config;
 pub mod envelope;
 pub mod events;
+pub mod exports;
 pub mod health;
 pub mod http;
 pub mod ids;

@@ -207,6 +207,32 @@ pub fn key_of(owner: &str) -> String {
     format!("key.{owner}")
 }
 
+/// What is known of every export job.
+pub const EXPORT_JOBS: &str = "export.job.>";
+
+/// What is known of this export job.
+pub fn export_job(id: &str) -> String {
+    format!("export.job.{}", token("export", id))
+}
+
+/// The data sets of all export jobs.
+pub const EXPORT_PARTS: &str = "export.part.>";
+
+/// The data set of this export job, in parts.
+pub fn export_parts(id: &str) -> String {
+    format!("export.part.{}.*", token("export", id))
+}
+
+/// One part of it.
+pub fn export_part(id: &str, number: u64) -> String {
+    format!("export.part.{}.{number}", token("export", id))
+}
+
+/// Where an instance that runs export jobs is asked whether it is there; `instance` is one that was made at random.
+pub fn ask_exporter(instance: &str) -> String {
+    format!("ask.exporter.{}", token("exporter", instance))
+}
+
 /// The bucket of large contents: parts of its subjects, and of its stream's name.
 pub const BUCKET: &str = "turnlog-objects";
 

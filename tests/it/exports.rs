@@ -1,8 +1,8 @@
 //! Data sets from the log: what they hold, that they are the same again, and what becomes of those that break off.
 
 mod deid;
-mod filled;
-mod folders;
+pub(crate) mod filled;
+pub(crate) mod folders;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use tests::{Nats, Parts, command, database, run_python};
 
 use self::filled::{HOSTILE, filled};
 
-const TABLES: [&str; 3] = ["messages", "conversations", "events"];
+pub(crate) const TABLES: [&str; 3] = ["messages", "conversations", "events"];
 
 /// Runs the command to its end.
 async fn run(parts: &Parts, arguments: &[&str]) -> Output {
@@ -32,20 +32,20 @@ fn done(status: ExitStatus, stderr: &[u8]) {
 }
 
 /// A data set that must come about.
-async fn export(parts: &Parts, out: &Path, arguments: &[&str]) {
+pub(crate) async fn export(parts: &Parts, out: &Path, arguments: &[&str]) {
     let output = run(parts, &[&["--out", out.to_str().unwrap()][..], arguments].concat()).await;
     done(output.status, &output.stderr);
 }
 
 /// The files of a folder, by name.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
     entries.filter(|path| path.is_file()).map(|path| (name(&path), std::fs::read(&path).unwrap())).collect()
 }
 
 /// The rows of a table that was written as JSON Lines.
-fn rows(folder: &Path, table: &str) -> Vec<Value> {
+pub(crate) fn rows(folder: &Path, table: &str) -> Vec<Value> {
     let files = files(folder);
     let (_, text) = files.iter().find(|(name, _)| name.split(['-', '.']).next() == Some(table)).unwrap();
     // Not `lines()`, which would take a `\r` away.

@@ -67,6 +67,8 @@ fn subjects_are_built_in_one_file() {
         "live.{",
         "\"ask.",
         "ask.{",
+        "\"export.",
+        "export.{",
     ];
     assert_eq!(holding(&ALL, &built), paths(&["shared/src/subjects.rs"]));
 }
@@ -79,13 +81,13 @@ fn ingest_and_exports_never_open_postgres() {
     }
 }
 
-/// The same arguments give the same bytes next year. What refuses a time that has not come writes nothing.
+/// The same arguments give the same bytes next year. What refuses a time that has not come writes nothing, and jobs write
+/// no data.
 #[test]
 fn exports_look_at_no_clock() {
-    assert_eq!(
-        holding(&["exporter"], &["Utc::now", "SystemTime", "Instant::now"]),
-        paths(&["exporter/src/run.rs"])
-    );
+    let mut looking = holding(&["exporter"], &["Utc::now", "SystemTime", "Instant::now"]);
+    looking.retain(|path| !path.starts_with("exporter/src/jobs"));
+    assert_eq!(looking, paths(&["exporter/src/run.rs"]));
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod conversations;
 mod documents;
 mod edge;
 mod erasure;
+mod export_jobs;
 mod exports;
 mod faults;
 mod feed_faults;

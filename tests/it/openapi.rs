@@ -5,13 +5,14 @@ use std::process::Output;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
+use shared::auth::Who;
 use tests::vendor::Vendor;
 use tests::{API_KEY, Parts, System, python, run_python};
 use tokio::process::Command;
 
 use crate::calls::{admin, with_call};
 use crate::contracts::assert_golden;
-use crate::{ids, message};
+use crate::{ids, message, person};
 
 #[tokio::test]
 async fn the_document_is_what_it_was() {
@@ -94,6 +95,12 @@ async fn whatever_an_admin_sends_is_answered_as_documented() {
     let system = with_call().await;
     let asha = admin(&system, "admin_1", "acme");
     probe(&system, Some(asha.token())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_a_researcher_sends_is_answered_as_documented() {
+    let (system, _vendor) = with_conversations().await;
+    probe(&system, Some(person(&system, &Who::Researcher("r1".into())).token())).await;
 }
 
 #[tokio::test]

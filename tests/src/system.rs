@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use exporter::JobsSettings;
 use ingest::reconcile::ReconcileSettings;
 use ingest::vendor::VendorSettings;
 use ingest::{IngestSettings, Interpreters, LoginMode, WebhookSettings};
@@ -67,6 +68,8 @@ pub struct Parts {
     pub sessions_per_participant: u32,
     /// How often a conversation is compared with the log; never unless a test sets it.
     pub verify_sample: Option<Duration>,
+    /// How data sets are made; as it is by default unless a test sets it.
+    pub exports: Option<JobsSettings>,
     pub ingest: bool,
     pub projector: bool,
     pub streamer: bool,
@@ -100,6 +103,7 @@ impl Parts {
             interpreters: interpreters(),
             sessions_per_participant: 100_000,
             verify_sample: None,
+            exports: None,
             ingest: true,
             projector: true,
             streamer: true,
@@ -138,6 +142,11 @@ impl Parts {
             interpreters: self.interpreters.clone(),
             sessions_per_participant: per_minute(self.sessions_per_participant),
         }
+    }
+
+    /// How data sets are made by default.
+    pub fn exports(&self) -> JobsSettings {
+        JobsSettings::new(self.nats.clone(), self.auth())
     }
 
     fn database(&self) -> DatabaseSettings {
@@ -188,6 +197,8 @@ impl Parts {
             let settings =
                 StreamerSettings { nats, database, auth, heartbeat, feed_max_age, feed_caps, fonts };
             services.push(streamer::start(settings, health, lifecycle.clone()).await?);
+            let exports = self.exports.clone().unwrap_or_else(|| self.exports());
+            services.push(Box::pin(exporter::start(exports, lifecycle.clone())).await?);
         }
         Ok(services)
     }

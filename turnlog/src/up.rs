@@ -106,10 +106,12 @@ async fn prepare(
     if let Some(keys) = &secrets.sealing_keys {
         environment.assume("SEALING_KEYS", keys);
     }
-    if environment.get("SPOOL_DIR").is_none() {
+    for (setting, folder) in [("SPOOL_DIR", "spool"), ("EXPORTS_DIR", "exports")] {
         // A setting is text; a folder whose name is none leaves the system's directory in place.
-        if let Some(folder) = dir.folder("spool")?.to_str() {
-            environment.assume("SPOOL_DIR", folder);
+        if environment.get(setting).is_none()
+            && let Some(folder) = dir.folder(folder)?.to_str()
+        {
+            environment.assume(setting, folder);
         }
     }
     if let Some(folder) = tools::fonts().as_deref().and_then(Path::to_str) {

@@ -352,6 +352,34 @@ where
     }
 }
 
+/// A researcher, and nobody else.
+#[derive(Debug, Clone)]
+pub struct AsResearcher {
+    /// Who.
+    pub researcher: String,
+    /// With which token.
+    pub grant: Grant,
+}
+
+impl<S> FromRequestParts<S> for AsResearcher
+where
+    Authenticator: FromRef<S>,
+    S: Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let AnyCaller(identity) = AnyCaller::from_request_parts(parts, state).await?;
+        match identity {
+            Identity::Person(grant) => match &grant.who {
+                Who::Researcher(id) => Ok(Self { researcher: id.clone(), grant }),
+                Who::Participant(_) | Who::Admin { .. } => Err(only("a researcher's token")),
+            },
+            Identity::Service => Err(only("a researcher's token")),
+        }
+    }
+}
+
 fn only(what: &str) -> Problem {
     Problem::new(Kind::Forbidden, format!("This endpoint is only for {what}."))
 }

@@ -157,6 +157,17 @@ impl Fields {
         }
     }
 
+    /// A value of any kind that may be absent or null.
+    pub fn any(&mut self, name: &str) -> Option<Value> {
+        self.object.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Rejects every field that was not taken, where one that is misspelt must not be ignored.
+    pub fn refuse_others(&mut self) {
+        let others: Vec<_> = self.object.keys().cloned().collect();
+        others.iter().for_each(|name| self.reject(name, "is not a field of this body"));
+    }
+
     /// Remembers that a field is wrong.
     pub fn reject(&mut self, name: &str, message: &str) {
         self.errors.push(FieldError { field: format!("{}{name}", self.path), message: message.to_owned() });

@@ -8,7 +8,8 @@
 //!    derives `Serialize` and `ToSchema`.
 //! 4. End `responses(...)` with the problems of its kind: [`ReadProblems`], [`BytesProblems`], [`DocumentProblems`],
 //!    [`ListProblems`], [`WriteProblems`], [`OpenWriteProblems`], [`CommandProblems`], [`CallWriteProblems`] or
-//!    [`CallCommandProblems`]. Request ids and 500 are added to all.
+//!    [`CallCommandProblems`], and of jobs [`JobProblems`] and
+//!    [`JobBytesProblems`]. Request ids and 500 are added to all.
 //! 5. Register it with `.routes(routes!(handler))`. `UPDATE_GOLDEN=1 cargo test -p tests --test it openapi` writes the
 //!    snapshot, to be read in the diff.
 
@@ -27,8 +28,9 @@ use utoipa::openapi::{Header, InfoBuilder, OpenApi, Ref, RefOr, Required};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 pub use problems::{
-    BytesProblems, CallCommandProblems, CallWriteProblems, CommandProblems, DocumentProblems, ListProblems,
-    NamedWriteProblems, OpenWriteProblems, ReadProblems, SessionProblems, WriteProblems,
+    BytesProblems, CallCommandProblems, CallWriteProblems, CommandProblems, DocumentProblems,
+    JobBytesProblems, JobProblems, ListProblems, NamedWriteProblems, OpenWriteProblems, ReadProblems,
+    SessionProblems, WriteProblems,
 };
 
 const DESCRIPTION: &str = "\

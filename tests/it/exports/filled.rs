@@ -30,7 +30,7 @@ async fn say(caller: &Client, participant: &str, content: &str, more: Value) -> 
 }
 
 /// All services, and the last sequence of their log.
-pub(super) async fn filled(parts: Parts) -> (System, u64) {
+pub(crate) async fn filled(parts: Parts) -> (System, u64) {
     let system = parts.start().await;
     let (one, two) = (system.client.login("RID1").await, system.client.login("RID2").await);
     let service = system.service();

@@ -12,10 +12,10 @@ use tokio::process::Child;
 use super::{done, export, failed, files, filled, rows, run};
 
 /// Messages of a log that takes a while to be exported.
-const MANY: usize = 15_000;
+pub(crate) const MANY: usize = 15_000;
 
-async fn long() -> System {
-    let system = Parts::fresh().await.only(true, false, false).start().await;
+pub(crate) async fn long(parts: Parts) -> System {
+    let system = parts.only(true, false, false).start().await;
     let caller = system.client.login("RID1").await;
     for _ in 0..MANY / 500 {
         let messages = vec![crate::message("RID1", &"x".repeat(300), json!({})); 500];
@@ -45,7 +45,7 @@ fn signal(child: &Child, signal: Signal) {
 
 #[tokio::test]
 async fn one_that_is_killed_is_no_data_set_and_the_next_one_succeeds() {
-    let system = long().await;
+    let system = long(Parts::fresh().await).await;
     let folder = TempDir::new().unwrap();
     let out = folder.path().join("set");
     let mut killed = writing(&system.parts, &out).await;
@@ -62,7 +62,7 @@ async fn one_that_is_killed_is_no_data_set_and_the_next_one_succeeds() {
 
 #[tokio::test]
 async fn one_that_is_asked_to_stop_leaves_nothing() {
-    let system = long().await;
+    let system = long(Parts::fresh().await).await;
     let folder = TempDir::new().unwrap();
     for stop in [Signal::SIGINT, Signal::SIGTERM] {
         let out = folder.path().join("set");

@@ -64,7 +64,7 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_enum, value_delimiter = ',')]
     include: Vec<PartArg>,
     /// Until where the log is read: a sequence, or RFC 3339 such as 2026-01-31T12:00:00Z [default: its end]
-    #[arg(long, value_name = "SEQ|TIME", value_parser = as_of)]
+    #[arg(long, value_name = "SEQ|TIME", value_parser = str::parse::<AsOf>)]
     as_of: Option<AsOf>,
     /// Rows that last changed at this sequence or later
     #[arg(long, value_name = "SEQ")]
@@ -88,7 +88,7 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_name = "ID")]
     conversation: Vec<String>,
     /// The licence that the data set names: an SPDX or Open Definition id
-    #[arg(long, value_name = "NAME", default_value = "other-closed", value_parser = licence)]
+    #[arg(long, value_name = "NAME", default_value = "other-closed", value_parser = exporter::licence)]
     licence: String,
     /// Ids, e-mail addresses and numbers in fields of their own become pseudonyms under EXPORT_KEY; names and places are
     /// left out
@@ -260,35 +260,19 @@ fn name(part: Part) -> &'static str {
     }
 }
 
-fn as_of(text: &str) -> Result<AsOf, String> {
-    if let Ok(sequence) = text.parse() {
-        return Ok(AsOf::Sequence(sequence));
-    }
-    let time = DateTime::parse_from_rfc3339(text).map(|time| AsOf::Time(time.to_utc()));
-    time.map_err(|_| "give a sequence, or RFC 3339 such as 2026-01-31T12:00:00Z".into())
-}
-
-/// What a Data Package takes as a licence's name.
-fn licence(text: &str) -> Result<String, String> {
-    let good = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
-    if good {
-        Ok(text.into())
-    } else {
-        Err("give an id of letters, digits, - . and _, such as CC-BY-4.0".into())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use exporter::licence;
+
     use super::*;
 
     #[test]
     fn as_of_is_a_sequence_or_a_time() {
-        assert_eq!(as_of("17"), Ok(AsOf::Sequence(17)));
+        assert_eq!("17".parse(), Ok(AsOf::Sequence(17)));
         let time = DateTime::from_timestamp(1_767_225_600, 0).unwrap();
-        assert_eq!(as_of("2026-01-01T02:00:00+02:00"), Ok(AsOf::Time(time)));
+        assert_eq!("2026-01-01T02:00:00+02:00".parse(), Ok(AsOf::Time(time)));
         for wrong in ["", "-1", "yesterday", "2026-01-01"] {
-            assert!(as_of(wrong).is_err(), "{wrong}");
+            assert!(wrong.parse::<AsOf>().is_err(), "{wrong}");
         }
         assert!(licence("CC-BY-4.0").is_ok() && licence("").is_err() && licence("my own").is_err());
     }

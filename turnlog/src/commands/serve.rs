@@ -1,5 +1,6 @@
 //! `turnlog serve`: one role, or all, on one address.
 
+use exporter::JobsSettings;
 use ingest::{IngestSettings, LoginMode};
 use projector::ProjectorSettings;
 use shared::config::{Env, HttpSettings, NatsSettings, TelemetrySettings};
@@ -31,7 +32,7 @@ pub(crate) enum Role {
     Ingest,
     /// Folds the log into the read tables
     Projector,
-    /// Answers reads and feeds
+    /// Answers reads and feeds, and makes data sets
     Streamer,
     /// All three in one process
     All,
@@ -85,6 +86,7 @@ struct RoleSettings {
     ingest: Option<IngestSettings>,
     projector: Option<ProjectorSettings>,
     streamer: Option<StreamerSettings>,
+    exports: Option<JobsSettings>,
 }
 
 impl RoleSettings {
@@ -96,7 +98,8 @@ impl RoleSettings {
             role.takes(Role::Ingest).then(|| IngestSettings::from_env(env, http.max_body_bytes, login));
         let projector = role.takes(Role::Projector).then(|| ProjectorSettings::from_env(env));
         let streamer = role.takes(Role::Streamer).then(|| StreamerSettings::from_env(env));
-        Self { http, nats: NatsSettings::from_env(env), ingest, projector, streamer }
+        let exports = role.takes(Role::Streamer).then(|| JobsSettings::from_env(env));
+        Self { http, nats: NatsSettings::from_env(env), ingest, projector, streamer, exports }
     }
 }
 
@@ -125,6 +128,10 @@ impl Services {
             let mut streamer = starting.await.map_err(failure)?;
             streamer.routes = streamer.routes.merge(console::routes().into());
             services.push(streamer);
+        }
+        if let Some(settings) = settings.exports {
+            let starting = Box::pin(exporter::start(settings, lifecycle.clone()));
+            services.push(starting.await.map_err(failure)?);
         }
         Ok(Self { http: settings.http, health, log, services })
     }

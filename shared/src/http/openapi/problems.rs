@@ -75,6 +75,17 @@ problems! {
 }
 
 problems! {
+    /// Of asking for something that takes a while.
+    JobProblems: BadRequest Unauthenticated Forbidden Timeout Conflict TooLarge UnsupportedMediaType RateLimited
+        Unavailable
+}
+
+problems! {
+    /// Of reading bytes, whole or in part, that may not be there yet.
+    JobBytesProblems: BadRequest Unauthenticated Forbidden NotFound Conflict RangeNotSatisfiable RateLimited Unavailable
+}
+
+problems! {
     /// Of opening a session of the vendor's.
     SessionProblems: BadRequest Unauthenticated Forbidden NotFound Timeout Conflict TooLarge UnsupportedMediaType
         RateLimited BadGateway Unavailable
