@@ -9,7 +9,7 @@ use futures::future::try_join_all;
 use shared::config::{NatsSettings, Secret};
 use shared::envelope::{Envelope, EventId, Origin};
 use shared::events::{Event, Message};
-use shared::ids::{Invalid, Provider, ParticipantId, Speaker, Timestamp};
+use shared::ids::{Invalid, ParticipantId, Provider, Speaker, Timestamp};
 use shared::limits::{DEFAULT_DEDUPE_WINDOW, MAX_BATCH_EVENTS};
 use shared::log::Log;
 use shared::sealing::{MasterKeys, Sealing};

@@ -8,6 +8,9 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use shared::events::Erasure;
+use shared::ids::ConversationId;
+use shared::subjects::Subject;
 
 use crate::cell::Table;
 use crate::deid::ExportKey;
@@ -247,6 +250,22 @@ impl Arguments {
     pub(crate) fn range(&self) -> (u64, u64) {
         let last = self.selection.to_sequence.map_or(self.as_of, |to| self.as_of.min(to.saturating_sub(1)));
         (self.selection.from_sequence.unwrap_or(1), last)
+    }
+
+    /// Whether a data set of these arguments may hold somebody who was erased at this sequence.
+    pub(crate) fn may_hold(&self, sequence: u64, erasure: &Erasure) -> bool {
+        let Selection { participants, conversations, .. } = &self.selection;
+        let theirs = |id: &String| {
+            ConversationId::try_from(id.clone()).is_ok_and(|id| {
+                let subject = Subject::conversation(&id);
+                erasure.conversations.iter().any(|token| token == subject.token())
+            })
+        };
+        // What is said of a conversation may bear on a row of it that changed later.
+        self.as_of < sequence
+            && self.range().1 >= erasure.first_sequence
+            && (participants.is_empty() || participants.contains(erasure.participant_id.as_str()))
+            && (conversations.is_empty() || conversations.iter().any(theirs))
     }
 
     /// The name of a table's file.

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use axum::extract::FromRef;
 use futures::{FutureExt, StreamExt};
-use shared::audit::{Audit, Look};
+use shared::audit::{Audit, Look, Recorder, Refusals};
 use shared::auth::{Authenticator, Revocations};
 use shared::config::{AuthSettings, Env, NatsSettings};
 use shared::exports::ExportStore;
@@ -195,7 +195,11 @@ pub async fn start(settings: JobsSettings, lifecycle: Lifecycle) -> Result<Servi
         board: board.clone(),
     }));
     keeper::sweep(&desk);
+    let (recorder, recorded) = Recorder::new();
+    let refusals = Refusals::new(recorder.clone());
     let mut loops = JoinSet::new();
+    loops.spawn(recorded.write(Audit::new(&log)));
+    loops.spawn(refusals.clone().follow());
     loops.spawn(revocations.follow(revoked));
     loops.spawn(async move { log.keyring().follow(&log).await });
     loops.spawn(board.follow());
@@ -211,8 +215,9 @@ pub async fn start(settings: JobsSettings, lifecycle: Lifecycle) -> Result<Servi
         idle.cancel();
         std::future::pending().await
     });
-    let routes = endpoints::routes(desk.clone());
-    Ok(Service { name: "exporter", routes, work: run(desk, loops, laid_down, lifecycle).boxed() })
+    let routes = endpoints::routes(desk.clone(), refusals.clone());
+    let work = run(desk, loops, laid_down, (recorder, refusals), lifecycle).boxed();
+    Ok(Service { name: "exporter", routes, work })
 }
 
 /// Lets the loops run until everything is answered, and what runs is laid down. None of them ends by itself but by an error.
@@ -220,6 +225,7 @@ async fn run(
     desk: Desk,
     mut loops: JoinSet<Result<(), LogError>>,
     laid_down: CancellationToken,
+    (recorder, refusals): (Recorder, Refusals),
     lifecycle: Lifecycle,
 ) -> Result<(), AnyError> {
     let settled = async {
@@ -233,6 +239,10 @@ async fn run(
         },
         () = settled => Ok(()),
     };
+    if ended.is_ok() {
+        refusals.sum_up();
+        recorder.settle().await;
+    }
     loops.shutdown().await;
     desk.objects.close().await;
     desk.store.close().await;

@@ -69,7 +69,7 @@ pub async fn export(
         }
         (Some(_) | None, _) => None,
     };
-    let exported = make(log, objects, arguments, names, out, progress).await?;
+    let exported = Box::pin(make(log, objects, arguments, names, out, progress)).await?;
     if let Some(kept) = kept {
         kept.stays();
     }

@@ -63,7 +63,7 @@ pub async fn verify(
     let mut differences = changed_since(folder, &manifest)?;
     let scratch = tempfile::Builder::new().prefix("turnlog-verify-").tempdir()?;
     let again = scratch.path().join("again");
-    make(log, objects, made.arguments.clone(), names, &again, progress).await?;
+    Box::pin(make(log, objects, made.arguments.clone(), names, &again, progress)).await?;
     let fresh = Manifest::read(&again)?;
     let fresh: BTreeMap<_, _> = fresh.files().collect();
     for (path, hash) in manifest.files() {

@@ -168,12 +168,21 @@ impl Log {
     /// # Errors
     /// [`LogError::Unavailable`] when the server does not answer in time.
     pub async fn erasures(&self, up_to: u64) -> Result<Vec<(u64, Erasure)>, LogError> {
-        let (mut erasures, mut after) = (Vec::new(), 0);
+        let all = self.erasures_after(0).await?.into_iter();
+        Ok(all.take_while(|(sequence, _)| *sequence <= up_to).collect())
+    }
+
+    /// Every participant that was erased after this sequence, oldest first, with the sequence of that.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] when the server does not answer in time.
+    pub async fn erasures_after(&self, after: u64) -> Result<Vec<(u64, Erasure)>, LogError> {
+        let (mut erasures, mut after) = (Vec::new(), after);
         loop {
             let page = self.page_of(subjects::ERASURES, after).await?;
             let Some(last) = page.last() else { return Ok(erasures) };
             after = last.sequence;
-            for entry in page.iter().filter(|entry| entry.sequence <= up_to) {
+            for entry in &page {
                 if let Ok(Event::ParticipantErased(erasure)) = entry.decode() {
                     erasures.push((entry.sequence, erasure));
                 }

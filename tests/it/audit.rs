@@ -30,7 +30,7 @@ pub(crate) async fn looks(parts: &Parts) -> Vec<Look> {
 }
 
 /// Everything that was recorded.
-async fn records(parts: &Parts) -> Vec<Look> {
+pub(crate) async fn records(parts: &Parts) -> Vec<Look> {
     let log = Log::open(&parts.nats, "test").await.unwrap();
     let mut looks = Vec::new();
     let audit = Audit::new(&log);

@@ -32,7 +32,7 @@ async fn done(parts: &Parts, arguments: &[&str]) -> String {
     out.into_owned()
 }
 
-async fn erase(parts: &Parts, id: &str) -> String {
+pub(crate) async fn erase(parts: &Parts, id: &str) -> String {
     done(parts, &["erase", "participant", id, "--yes", "--by", "Ada the operator", "--without-vacuum"]).await
 }
 

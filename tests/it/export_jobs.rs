@@ -1,6 +1,7 @@
 //! Data sets over HTTP: asked for, watched, downloaded; and what becomes of jobs that are killed, cancelled, or too many.
 
 mod held;
+mod joined;
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use shared::auth::{Tokens, Who};
 use tempfile::TempDir;
 use tests::{Client, Feed, Parts, Reply, System, eventually, python, run_python};
 
-use crate::audit::looks;
+use crate::audit::records;
 use crate::exports::filled::filled;
 use crate::exports::{TABLES, export, files};
 use crate::person;
@@ -116,13 +117,15 @@ async fn a_data_set_comes_over_http_and_other_peoples_tools_read_it() {
     assert_eq!(formats, ["jsonl", "parquet"]);
 
     let mut steps = Vec::new();
-    for look in looks(&system.parts).await {
-        assert_eq!((look.what, look.who.id.as_deref()), (What::Export, Some("r1")));
+    for look in records(&system.parts).await.into_iter().filter(|look| look.more.contains_key("export_id")) {
+        assert_eq!(look.who.id.as_deref(), Some("r1"));
         assert_eq!((look.from_sequence, look.to_sequence), (Some(1), Some(last)));
-        steps.push(look.more["step"].as_str().unwrap().to_owned());
+        steps.push((look.what, look.more["outcome"].as_str().unwrap().to_owned()));
     }
     steps.dedup();
-    assert_eq!(steps, ["asked", "made", "downloaded", "asked", "made", "downloaded"]);
+    let once = [(What::DataSetBegun, "asked"), (What::DataSetEnded, "made"), (What::Export, "downloaded")];
+    let steps: Vec<_> = steps.iter().map(|(what, outcome)| (*what, outcome.as_str())).collect();
+    assert_eq!(steps, [once, once].concat());
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Data sets from the log: what they hold, that they are the same again, and what becomes of those that break off.
 
-mod deid;
+pub(crate) mod deid;
 pub(crate) mod filled;
 pub(crate) mod folders;
 

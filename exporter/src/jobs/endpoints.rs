@@ -4,17 +4,18 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path, Query, Request, State};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::response::Response;
+use axum::{Json, middleware};
 use bytes::Bytes;
 use chrono::Utc;
 use futures::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use shared::audit::{Refusals, refused};
 use shared::auth::AsResearcher;
 use shared::exports::{NotKept, PART_BYTES};
 use shared::http::openapi::{JobBytesProblems, JobProblems, ListProblems, RawBytes, ReadProblems, tags};
@@ -41,13 +42,14 @@ use crate::limits::{
 use crate::run::settle;
 
 /// Every endpoint of export jobs.
-pub(crate) fn routes(desk: Desk) -> OpenApiRouter {
+pub(crate) fn routes(desk: Desk, refusals: Refusals) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(ask_for_export, exports))
         .routes(routes!(export_job, remove_export))
         .routes(routes!(watch_export))
         .routes(routes!(download_export))
         .with_state(desk)
+        .layer(middleware::from_fn_with_state(refusals, refused))
 }
 
 /// Export of a data set
@@ -342,7 +344,7 @@ fn not_there(job: &Job) -> Problem {
             "The export was cancelled; ask for it once more.".to_owned()
         }
         Standing::Expired => format!(
-            "The export has expired; ask once more with \"as_of\": {} for the same bytes.",
+            "The export has expired; ask once more with \"as_of\": {}, less whoever was erased since.",
             job.arguments.as_of
         ),
     };
@@ -470,7 +472,10 @@ impl Desk {
     async fn settle(&self, wanted: Wanted) -> Result<Arguments, Problem> {
         if wanted.deidentify.pseudonymize && self.settings.key.is_none() {
             let message = "cannot be had here: no EXPORT_KEY is set";
-            return Err(Problem::fields(vec![FieldError { field: "pseudonymize".into(), message: message.into() }]));
+            return Err(Problem::fields(vec![FieldError {
+                field: "pseudonymize".into(),
+                message: message.into(),
+            }]));
         }
         settle(&self.log, wanted).await.map_err(|error| match error {
             ExportError::Argument { name, why } => {

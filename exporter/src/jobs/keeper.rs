@@ -19,6 +19,9 @@ pub(crate) async fn keep(desk: Desk) {
     loop {
         let now = Utc::now();
         changes.mark_unchanged();
+        if let Err(error) = recall(&desk).await {
+            tracing::debug!(%error, "data sets that hold somebody who was erased cannot be looked for for now");
+        }
         let all = desk.board.all();
         let mut gone = BTreeMap::new();
         let mut ended = BTreeMap::new();
@@ -50,6 +53,26 @@ pub(crate) async fn keep(desk: Desk) {
         })
         .await;
     }
+}
+
+/// Lets data sets expire that may hold somebody who was erased after what they show.
+async fn recall(desk: &Desk) -> Result<(), LogError> {
+    let stored = |held: &Held| held.job.state == State::Done;
+    let all: Vec<_> = desk.board.all().into_iter().filter(stored).collect();
+    let Some(oldest) = all.iter().map(|held| held.job.arguments.as_of).min() else { return Ok(()) };
+    let erasures = desk.log.erasures_after(oldest).await?;
+    for held in &all {
+        let arguments = &held.job.arguments;
+        if !erasures.iter().any(|(sequence, erasure)| arguments.may_hold(*sequence, erasure)) {
+            continue;
+        }
+        let recalled = |job: &Job| {
+            let reason = "Somebody whom it may hold was erased, so it was deleted; ask for another one.";
+            (job.state == State::Done).then(|| job.ended(State::Expired, Some(reason.into()), Utc::now()))
+        };
+        desk.board.change(&held.job.id, recalled).await?;
+    }
+    Ok(())
 }
 
 /// Does what is due to one job; `crowded` out, it is not shown any more once it has ended. `gone` remembers which

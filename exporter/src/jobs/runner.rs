@@ -27,7 +27,7 @@ use super::trail::{Step as Told, look_of};
 use crate::error::ExportError;
 use crate::limits::{FAILURE_PAUSE, MOST_FAILURES, PARTS_AT_ONCE, TELL_EVERY};
 use crate::progress::{Progress, Step};
-use crate::run::make;
+use crate::run::{disguise, key_of, make};
 
 /// Why a job that ran has no data set now.
 enum Unmade {

@@ -71,7 +71,8 @@ pub(crate) fn look_of(job: &Job, step: Step) -> Look {
         Step::Downloaded | Step::Removed => What::Export,
     };
     let who = Looker::person(&Who::Researcher(job.owner.clone()));
-    let look = Look::new(who, what, Some(job.address), job.request_id.clone()).range(Some(job.arguments.range()));
+    let look =
+        Look::new(who, what, Some(job.address), job.request_id.clone()).range(Some(job.arguments.range()));
     let look = look.with("export_id", job.id.clone()).with("asked", job.arguments.asked());
     look.with("as_of", job.arguments.as_of).with("outcome", step.as_str()).with("out", path_of(&job.id))
 }

@@ -71,6 +71,7 @@ impl Then {
             // Whose it is decides who may read it, and that is asked of today.
             Event::ConversationClaimed(_)
             | Event::ConversationLinked(_)
+            | Event::ParticipantErased(_)
             | Event::ParticipantEnrolled(_)
             | Event::ParticipantUpdated(_)
             | Event::TokenRevoked(_)

@@ -10,7 +10,7 @@ use shared::audit::{Looker, What};
 use shared::auth::{Tokens, Who};
 use tests::{Client, System, eventually};
 
-use self::Class::{Issues, Looks, Open, Own, Writes};
+use self::Class::{Issues, Jobs, Looks, Open, Own, Writes};
 use super::records;
 use crate::calls::{admin, with_call};
 use crate::openapi::with_conversations;
@@ -28,15 +28,26 @@ enum Class {
     Own,
     /// It shows nothing of anybody.
     Open,
+    /// Jobs of data sets: what is recorded of them is held to in `export_jobs`.
+    Jobs,
 }
 
-const CLASSES: [(&str, &str, Class); 49] = [
+const CLASSES: [(&str, &str, Class); 58] = [
     ("get", "/api/v1/health", Open),
     ("get", "/health", Open),
     ("get", "/health/live", Open),
     ("get", "/health/ready", Open),
     ("get", "/metrics", Open),
     ("get", "/openapi.json", Open),
+    ("get", "/api/v1/analytics/messages", Open),
+    ("get", "/api/v1/analytics/conversations", Open),
+    ("get", "/api/v1/analytics/answers", Open),
+    ("post", "/api/v1/exports", Jobs),
+    ("get", "/api/v1/exports", Jobs),
+    ("get", "/api/v1/exports/{id}", Jobs),
+    ("delete", "/api/v1/exports/{id}", Jobs),
+    ("get", "/api/v1/exports/{id}/stream", Jobs),
+    ("get", "/api/v1/exports/{id}/download", Jobs),
     ("get", "/docs", Open),
     ("get", "/redoc", Open),
     ("post", "/api/v1/auth/login", Issues),
@@ -107,7 +118,7 @@ async fn every_endpoint_has_a_class() {
     assert_eq!(served, classed);
     for (method, _, class) in CLASSES {
         assert!(
-            method == "get" || matches!(class, Issues | Writes),
+            method == "get" || matches!(class, Issues | Writes | Jobs),
             "what is sent may show something: {method}"
         );
     }
@@ -138,7 +149,7 @@ async fn every_endpoint_that_shows_a_conversation_records_who_looked() {
     let call = "conv_919325590143_20251003_115804";
     let shows = CLASSES.iter().filter_map(|(_, path, class)| match class {
         Looks(what) if *what != What::Media => Some((*path, *what)),
-        Looks(_) | Issues | Writes | Own | Open => None,
+        Looks(_) | Issues | Writes | Own | Open | Jobs => None,
     });
     let mut asked = 0;
     for (path, what) in shows {

@@ -12,7 +12,7 @@ use super::filled::ok;
 use super::{done, export, failed, files, filled, rows, types};
 use crate::{ids, message};
 
-const ONE_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+pub(crate) const ONE_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const OTHER_KEY: &str = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=";
 const TABLES: [&str; 4] = ["messages", "conversations", "events", "redactions"];
 
@@ -60,7 +60,7 @@ async fn run_with(parts: &Parts, key: Option<&str>, arguments: &[&str]) -> Outpu
     tokio::process::Command::from(command).kill_on_drop(true).output().await.unwrap()
 }
 
-async fn export_with(parts: &Parts, key: &str, out: &Path, arguments: &[&str]) {
+pub(crate) async fn export_with(parts: &Parts, key: &str, out: &Path, arguments: &[&str]) {
     let output =
         run_with(parts, Some(key), &[&["--out", out.to_str().unwrap()][..], arguments].concat()).await;
     done(output.status, &output.stderr);
@@ -344,7 +344,7 @@ fn has_key(value: &Value, name: &str) -> bool {
             fields.contains_key(name) || fields.values().any(|value| has_key(value, name))
         }
         Value::Array(items) => items.iter().any(|value| has_key(value, name)),
-        _ => false,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 

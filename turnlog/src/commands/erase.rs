@@ -125,7 +125,8 @@ impl Work<'_> {
             self.look_unless_begun().await?;
             confirm(&self.id)?;
         }
-        let look = Look::by_operator(&operator::name(), What::Erasure).erases(&self.id).with("by", self.by.as_str());
+        let look =
+            Look::by_operator(&operator::name(), What::Erasure).erases(&self.id).with("by", self.by.as_str());
         Audit::new(self.log).record(&look).await.or_fail("record the erasure in the audit log")?;
         let mut progress = Progress::new();
         let mut show = |done, of| progress.show("reading", "events", done, of);
