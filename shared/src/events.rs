@@ -223,7 +223,7 @@ impl Event {
             "turnlog.dream.discussed.v1" => Self::DreamDiscussed(serde_json::from_slice(data)?),
             "turnlog.session.opened.v1" => Self::SessionOpened(serde_json::from_slice(data)?),
             "turnlog.conversation.linked.v1" => Self::ConversationLinked(serde_json::from_slice(data)?),
-            Self::ERASED => Self::ParticipantErased(serde_json::from_slice(data)?),
+            "turnlog.participant.erased.v1" => Self::ParticipantErased(serde_json::from_slice(data)?),
             older => {
                 let Some((newest, data)) = upcast::lift(upcast::STEPS, older, data)? else { return Ok(None) };
                 return Self::from_json(newest, &data);

@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_seal_reads_as_it_was_written_and_its_form_stays() {
-        let records = [digest("audit.list.x", b"one"), GONE];
+        let records = [digest(&["audit", "list", "x"].join("."), b"one"), GONE];
         let at = DateTime::from_timestamp(1_760_000_000, 0).unwrap();
         let seal = Seal::over(7, &records, GONE, at);
         assert_eq!(

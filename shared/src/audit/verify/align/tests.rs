@@ -15,7 +15,7 @@ fn at(second: u64) -> DateTime<Utc> {
 }
 
 fn record(sequence: u64, text: &str) -> Found {
-    let digest = digest("audit.list.x", text.as_bytes());
+    let digest = digest("a.subject", text.as_bytes());
     Found {
         sequence,
         stored_at: at(sequence),
