@@ -141,7 +141,7 @@ pub(crate) async fn settle(log: &Log, wanted: Wanted) -> Result<Arguments> {
         if include.contains(&Part::Events) {
             return refuse(
                 "include",
-                "has events, which tell too much for Safe Harbor: messages,conversations".into(),
+                "names events, which tell too much under Safe Harbor; name messages,conversations".into(),
             );
         }
     }

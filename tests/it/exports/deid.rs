@@ -474,7 +474,7 @@ async fn safe_harbor_leaves_nothing_that_leads_back_but_what_was_said() {
     assert!(failed(&run_with(parts, None, &wrong).await, 1).contains("fingerprint"));
 
     for (arguments, sentence) in [
-        (&["--profile", "safe-harbor", "--include", "events"][..], "events tell too much"),
+        (&["--profile", "safe-harbor", "--include", "events"][..], "names events, which tell too much"),
         (
             &["--profile", "safe-harbor", "--keep-mapping", "OUT/mapping.json"][..],
             "in the data set's own folder",
