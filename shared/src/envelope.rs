@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::events::{Event, Source, unknown};
-use crate::sealing::{DataKey, Keys, SealError};
-use crate::subjects::Subject;
+use crate::sealing::{DataKey, SealError};
+use crate::subjects::{self, Aggregate, Subject};
 
 /// Names the key that a sealed body was sealed with.
 pub const KEY_ID: &str = "turnlog-key-id";
@@ -246,7 +246,12 @@ impl Entry {
 
     /// The token of its aggregate.
     pub fn token(&self) -> &str {
-        crate::subjects::token_of(&self.subject)
+        subjects::token_of(&self.subject)
+    }
+
+    /// Whether it stands where erasures do.
+    pub fn is_of_erasure(&self) -> bool {
+        subjects::is_of(&self.subject, Aggregate::Erasure)
     }
 
     /// The data as the JSON text that was written; `None` where it is none. What was read as an event `is_known` to be
@@ -276,11 +281,11 @@ impl Entry {
         Ok(event)
     }
 
-    /// Puts the content in the place of the sealed body. Whatever reads the log does this before it hands an entry out.
-    pub(crate) fn open(&mut self, keys: &Keys) {
-        let Some(owner) = self.key_id() else { return };
+    /// Puts the content in the place of the sealed body; without a key it stays closed, as its owner was erased. Whatever
+    /// reads the log does this before it hands an entry out.
+    pub(crate) fn open(&mut self, key: Option<&DataKey>) {
         let place = place(&self.subject, self.event_id(), self.event_type());
-        let opened = match keys.get(owner) {
+        let opened = match key {
             Some(key) => key.open(&place, &self.body).map_err(Closed::Changed),
             None => Err(Closed::Erased),
         };
@@ -299,7 +304,6 @@ fn place(subject: &str, id: &str, type_name: &str) -> Vec<u8> {
 impl Event {
     /// The subject this event belongs on.
     pub fn subject(&self) -> Subject {
-        use crate::subjects::Aggregate;
         match self {
             Self::MessageRecorded(message) => Subject::conversation(&message.conversation_id),
             Self::MessageCorrected(correction) => Subject::conversation(&correction.message.conversation_id),

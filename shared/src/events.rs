@@ -112,9 +112,6 @@ pub struct Revocation {
 }
 
 impl Event {
-    /// The type of an erasure: readers look for it before they open anything.
-    pub const ERASED: &str = "turnlog.participant.erased.v1";
-
     /// Who told of it, where it is told by others than the participant: not personal, so it stands beside the sealed data.
     pub fn source(&self) -> Option<Source> {
         let (Self::ConversationReported(Report { source, .. })
@@ -155,7 +152,7 @@ impl Event {
             Self::DreamDiscussed(_) => "turnlog.dream.discussed.v1",
             Self::SessionOpened(_) => "turnlog.session.opened.v1",
             Self::ConversationLinked(_) => "turnlog.conversation.linked.v1",
-            Self::ParticipantErased(_) => Self::ERASED,
+            Self::ParticipantErased(_) => "turnlog.participant.erased.v1",
         }
     }
 

@@ -120,22 +120,19 @@ impl Log {
     /// # Errors
     /// [`LogError::Unavailable`], also where a key is missing that should be there: nothing can be read without it.
     pub(crate) async fn unseal(&self, entries: &mut [Entry]) -> Result<(), LogError> {
-        if entries.iter().any(|entry| entry.event_type() == Event::ERASED) {
+        if entries.iter().any(Entry::is_of_erasure) {
             // On the heap: it is rare, and every read would carry it.
             Box::pin(self.heed_erasures(entries)).await?;
         }
-        let keys = self.keyring.of(entries).await.map_err(LogError::unavailable)?;
-        entries.iter_mut().for_each(|entry| entry.open(&keys));
-        Ok(())
+        self.keyring.open(entries).await.map_err(LogError::unavailable)
     }
 
     /// Who meets an erasure must not go on with keys that it had: all that stands behind it is closed for certain,
     /// whether or not word of the destroyed keys came through before.
     async fn heed_erasures(&self, entries: &[Entry]) -> Result<(), LogError> {
-        for entry in entries.iter().filter(|entry| entry.event_type() == Event::ERASED) {
+        for entry in entries.iter().filter(|entry| entry.is_of_erasure()) {
             let mut opened = [entry.clone()];
-            let keys = self.keyring.of(&opened).await.map_err(LogError::unavailable)?;
-            opened[0].open(&keys);
+            self.keyring.open(&mut opened).await.map_err(LogError::unavailable)?;
             if let Ok(Event::ParticipantErased(erasure)) = opened[0].decode() {
                 for owner in &erasure.keys {
                     self.keyring.forget(owner).await;

@@ -14,7 +14,7 @@ use std::fmt;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 
-pub use keyring::{Keyring, Keys, Sealing};
+pub use keyring::{Keyring, Sealing};
 pub use master::{MasterKeys, NotUnwrapped, Wrapped, WrongMasterKeys};
 pub use store::{Kept, KeyError, KeyStore, Plan};
 

@@ -1,6 +1,6 @@
 //! The keys that a process has in use.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,17 +54,6 @@ pub enum Sealing {
     Destroyed,
 }
 
-/// The keys of some entries: of all whose owners are named there.
-#[derive(Debug, Default)]
-pub struct Keys(HashMap<Box<str>, Slot>);
-
-impl Keys {
-    /// The key of this owner; `None` where it was destroyed.
-    pub(crate) fn get(&self, owner: &str) -> Option<&DataKey> {
-        self.0.get(owner)?.as_ref().map(|found| &*found.key)
-    }
-}
-
 impl Keyring {
     /// Over a store; `masters` as `SEALING_KEYS` has them.
     pub fn new(store: KeyStore, masters: Option<Arc<MasterKeys>>) -> Self {
@@ -101,28 +90,45 @@ impl Keyring {
         Ok(open.map_or(Sealing::Destroyed, |found| Sealing::With(found.key)))
     }
 
-    /// The keys that these entries were sealed with.
+    /// Opens entries that are sealed. One whose key was destroyed stays closed.
     ///
     /// # Errors
-    /// [`KeyError`], of the first that cannot be had.
-    pub async fn of(&self, entries: &[Entry]) -> Result<Keys, Arc<KeyError>> {
-        let owners: HashSet<&str> = entries.iter().filter_map(Entry::key_id).collect();
-        let (mut keys, mut missing) = (Keys::default(), Vec::new());
-        for owner in owners {
-            match self.0.cache.get(owner).await {
-                Some(slot) => _ = keys.0.insert(owner.into(), slot),
-                None => missing.push(owner.to_owned()),
+    /// [`KeyError`], of the first key that cannot be had; then nothing is opened.
+    pub(crate) async fn open(&self, entries: &mut [Entry]) -> Result<(), Arc<KeyError>> {
+        // A header is looked for once, as that takes as long as opening what it is about.
+        let (mut owners, mut numbers) = (Vec::new(), HashMap::new());
+        let number = |entry: &Entry| {
+            let owner = entry.key_id()?;
+            if let Some(number) = numbers.get(owner) {
+                return Some(*number);
             }
+            numbers.insert(owner.to_owned(), owners.len());
+            owners.push(owner.to_owned());
+            Some(owners.len() - 1)
+        };
+        let sealed: Vec<Option<usize>> = entries.iter().map(number).collect();
+        let (mut slots, mut missing) = (Vec::with_capacity(owners.len()), Vec::new());
+        for (number, owner) in owners.into_iter().enumerate() {
+            let slot = self.0.cache.get(&owner).await;
+            if slot.is_none() {
+                missing.push((number, owner));
+            }
+            slots.push(slot.flatten());
         }
-        let asked = missing.into_iter().map(|owner| {
+        let asked = missing.into_iter().map(|(number, owner)| {
             let keyring = self.clone();
-            async move { keyring.to_open(&owner).await.map(|slot| (owner.into_boxed_str(), slot)) }
+            async move { keyring.to_open(&owner).await.map(|slot| (number, slot)) }
         });
         let mut found = stream::iter(asked).buffer_unordered(PARALLEL);
-        while let Some((owner, slot)) = found.try_next().await? {
-            keys.0.insert(owner, slot);
+        while let Some((number, slot)) = found.try_next().await? {
+            slots[number] = slot;
         }
-        Ok(keys)
+        for (entry, number) in entries.iter_mut().zip(sealed) {
+            if let Some(number) = number {
+                entry.open(slots[number].as_ref().map(|found| &*found.key));
+            }
+        }
+        Ok(())
     }
 
     async fn to_open(&self, owner: &str) -> Result<Slot, Arc<KeyError>> {

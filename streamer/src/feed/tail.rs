@@ -109,7 +109,7 @@ fn is_of_conversation(entry: &Entry) -> bool {
 /// The conversations of which an erasure took something, if the entry is one. Nobody can tell what of it a reader has:
 /// whoever may still read it comes back and is shown what is left.
 fn erased(entry: &Entry) -> Vec<String> {
-    if entry.event_type() != Event::ERASED {
+    if !entry.is_of_erasure() {
         return Vec::new();
     }
     match entry.decode() {
