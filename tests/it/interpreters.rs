@@ -8,6 +8,9 @@ use ingest::webhooks::signature::sign;
 use reqwest::Method;
 use serde_json::{Value, json};
 use shared::auth::Who;
+use shared::events::Event;
+use shared::log::Log;
+use shared::subjects::Subject;
 use tests::vendor::{Call, Fault, Route, VENDOR_KEY, Vendor};
 use tests::{Binary, Client, Parts, Reply, System, WEBHOOK_SECRET};
 
@@ -91,6 +94,26 @@ async fn lines(caller: &Client, conversation: &str, after: u64) -> Vec<(String, 
     let reply = caller.get(&format!("/api/conversation/{conversation}?after={after}")).await;
     let messages = ok(&reply)["conversation"]["messages"].as_array().unwrap();
     messages.iter().map(|one| (text(&one["role"]).to_owned(), text(&one["content"]).to_owned())).collect()
+}
+
+/// When sessions were opened, and until when, as tables have it.
+async fn times_of_tables(system: &System) -> Vec<[DateTime<Utc>; 2]> {
+    let rows = system.rows("SELECT opened_at, expires_at FROM turnlog.sessions ORDER BY number").await;
+    rows.iter().map(|row| ["opened_at", "expires_at"].map(|name| text(&row[name]).parse().unwrap())).collect()
+}
+
+/// The same as the log has it, to the last digit.
+async fn times_of_log(system: &System, conversation: &str) -> Vec<[DateTime<Utc>; 2]> {
+    let log = Log::open(&system.parts.nats, "test").await.unwrap();
+    let subject = Subject::conversation(&conversation.to_owned().try_into().unwrap());
+    let mut times = Vec::new();
+    let read = log.read(&subject, 0, |entry| {
+        if let Ok(Event::SessionOpened(session)) = entry.decode() {
+            times.push([session.opened_at, session.expires_at]);
+        }
+    });
+    read.await.unwrap();
+    times
 }
 
 fn expected(lines: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -213,6 +236,7 @@ async fn a_talk_is_resumed_with_its_history_and_goes_on_in_one_conversation() {
         .rows("SELECT number, vendor_conversation_id AS id FROM turnlog.sessions ORDER BY number")
         .await;
     assert_eq!(sessions, [json!({"number": 1, "id": first}), json!({"number": 2, "id": second})]);
+    assert_eq!(times_of_tables(&system).await, times_of_log(&system, &id).await);
     let reports = system.rows("SELECT session FROM turnlog.reports ORDER BY session").await;
     assert_eq!(reports, [json!({"session": 1}), json!({"session": 2})]);
     let mut told = 1;

@@ -42,6 +42,9 @@ struct SavedAs {
 ///
 /// Stores what ElevenLabs' client tells a page (`onMessage`, `onAgentResponseCorrection`). The transcript that comes after
 /// the call completes it and doubles nothing.
+///
+/// Send one after the other: messages stand in the order in which they were stored, and a correction replaces what was
+/// stored before it.
 #[utoipa::path(
     post, path = "/api/v1/conversations/messages", tag = tags::PARTICIPANTS, security(("participant" = [])),
     params((
