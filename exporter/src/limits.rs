@@ -5,9 +5,6 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-/// Entries that the reader takes from the log at once.
-pub(crate) const READ_ENTRIES: usize = 2_000;
-
 /// Batches of entries that wait for the decoder: one is decoded, the next is there.
 pub(crate) const READ_AHEAD: usize = 2;
 

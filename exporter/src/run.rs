@@ -17,7 +17,7 @@ use crate::deid::{Deid, Done, ExportKey, Of, Pseudonyms, page, summary};
 use crate::describe::{codebook, croissant};
 use crate::error::{ExportError, Result};
 use crate::gather::Gathering;
-use crate::limits::{READ_AHEAD, READ_ENTRIES};
+use crate::limits::READ_AHEAD;
 use crate::manifest::{Description, Erased, Listed, pretty};
 use crate::mapping::Mapping;
 use crate::merge::merge;
@@ -223,16 +223,15 @@ async fn gather(log: &Log, mut gathering: Gathering, progress: &Progress) -> Res
         }
         Ok(gathering)
     });
-    let mut tail = log.tail("exporter", after, filter.as_ref().map(Subject::as_str));
-    tail.attach().await?;
+    let mut ahead = log.ahead("exporter", after, filter.as_ref().map(Subject::as_str)).await?;
     let mut stopped = false;
-    while tail.position() < last && tail.pending() > 0 {
+    while ahead.position() < last && ahead.pending() > 0 {
         let batch = tokio::select! {
             () = progress.stop().cancelled() => {
                 stopped = true;
                 break;
             }
-            batch = tail.next_batch(READ_ENTRIES) => batch?,
+            batch = ahead.next_batch() => batch?,
         };
         // Whoever takes no more says why.
         if sender.send(batch).await.is_err() {

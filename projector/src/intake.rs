@@ -1,4 +1,4 @@
-//! The log's tail, read and decoded ahead of the database: while one batch is applied, the next one gathers.
+//! The log, read and decoded ahead of the database: while one batch is applied, the next one gathers.
 //!
 //! There is no timer: what is there when the database is free goes, be it one event or thousands.
 
@@ -17,13 +17,11 @@ use shared::subjects::{Aggregate, Subject, token_of};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Events that may gather. A larger batch touches each conversation's row less often: of Postgres' time, an
-/// event takes 14 µs in batches of 500, 11 in 2,000, 9.5 in 5,000, and no less in 10,000.
+/// Events that may gather, and as many more as are read at once. A larger batch touches each conversation's row less
+/// often: of Postgres' time, an event takes 14 µs in batches of 500, 11 in 2,000, 9.5 in 5,000, and no less in 10,000.
 const MAX_EVENTS: usize = 5_000;
 /// Bytes of bodies that may gather, so that large messages do not fill the memory.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
-/// Events taken from the tail at once: what gathers may pass the limits by this much.
-const CHUNK: usize = 500;
 /// Events that have gathered while a batch was applied, when the log is far ahead: more than come in in that time.
 const FAR_AHEAD: usize = 1_000;
 /// How many times its size a large payload may take in memory once it is read.
@@ -247,10 +245,13 @@ impl Intake {
 }
 
 async fn read(log: Log, objects: Objects, after: u64, basket: Arc<Basket>) -> LogError {
-    let mut tail = log.tail("projector", after, None);
+    let mut ahead = match log.ahead("projector", after, None).await {
+        Ok(ahead) => ahead,
+        Err(error) => return error,
+    };
     loop {
         basket.room().await;
-        let entries = match tail.next_batch(CHUNK).await {
+        let entries = match ahead.next_batch().await {
             Ok(entries) => entries,
             Err(error) => return error,
         };

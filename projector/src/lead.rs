@@ -197,7 +197,7 @@ mod tests {
         let entry = |sequence| {
             let (at, subject) = (chrono::DateTime::UNIX_EPOCH, Subject::of(Aggregate::Token, "x"));
             let headers = async_nats::HeaderMap::new();
-            shared::envelope::Entry::new(sequence, at, subject.into(), headers, Vec::new().into())
+            shared::envelope::Entry::new(sequence, at, subject.into(), &headers, Vec::new().into())
         };
         sequences.iter().map(|sequence| entry(*sequence).into()).collect()
     }

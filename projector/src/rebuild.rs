@@ -175,7 +175,7 @@ pub async fn run(
         let mut fill = begin(&database, &mut control, log, objects, true).await?;
         let mut throttle = Throttle::new(&database, log, options.unhindered).await?;
         fill.bulk(extent, &mut throttle, show).await?;
-        fill.finish(show).await?;
+        fill.finish(&database, show).await?;
         let exchange = Exchange { log, migration: &migration, another_log: options.another_log };
         exchange.run(&mut control, fill, BUILDING, show).await
     };

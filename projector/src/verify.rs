@@ -91,7 +91,7 @@ pub async fn run(
         let mut fill = rebuild::begin(&database, &mut control, log, objects, false).await?;
         let mut throttle = Throttle::new(&database, log, unhindered).await?;
         fill.bulk(extent, &mut throttle, show).await?;
-        fill.finish(show).await?;
+        fill.finish(&database, show).await?;
         let mut snapshot = database.connect_at_length("pg_catalog").await?;
         meet(&mut control, &mut fill, &mut snapshot, &migration).await?;
         compare::all(&mut snapshot, fill.position(), show, found).await

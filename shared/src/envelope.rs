@@ -3,7 +3,7 @@
 //! The only place that encodes or decodes. Nothing personal is in a header: ids are hashes or random, the
 //! subject's token is a hash. `turnlog-key-id` names the owner of the key that a body is sealed with, by such a token.
 
-use async_nats::{HeaderMap, HeaderName};
+use async_nats::{HeaderMap, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -17,13 +17,11 @@ use crate::subjects::{self, Aggregate, Subject};
 
 /// Names the key that a sealed body was sealed with.
 pub const KEY_ID: &str = "turnlog-key-id";
+const ID: &str = "ce-id";
+const TYPE: &str = "ce-type";
 const TOLD_BY: &str = "turnlog-told-by";
 const REQUEST_ID: &str = "turnlog-request-id";
 const TRACEPARENT: &str = "traceparent";
-/// What is asked of every entry: names as texts are checked and copied each time.
-static ID: HeaderName = HeaderName::from_static("ce-id");
-static TYPE: HeaderName = HeaderName::from_static("ce-type");
-static OWNER: HeaderName = HeaderName::from_static(KEY_ID);
 const SOURCE: &str = "turnlog/ingest";
 
 /// An event's own name: unique, impersonal, and the server's dedupe id. 22 characters.
@@ -91,8 +89,8 @@ impl Envelope {
         let body = event.to_json()?.into();
         let mut headers = HeaderMap::new();
         headers.insert("ce-specversion", "1.0");
-        headers.insert("ce-id", id.as_str());
-        headers.insert("ce-type", event.type_name());
+        headers.insert(ID, id.as_str());
+        headers.insert(TYPE, event.type_name());
         headers.insert("ce-source", SOURCE);
         headers.insert("ce-subject", subject.token());
         headers.insert("ce-time", now.to_rfc3339_opts(SecondsFormat::Micros, true));
@@ -114,7 +112,7 @@ impl Envelope {
     /// # Errors
     /// [`SealError::NoRandomness`].
     pub fn seal(mut self, owner: &str, key: &DataKey) -> Result<Self, SealError> {
-        let type_name = self.headers.get("ce-type").map(|name| name.as_str()).unwrap_or_default();
+        let type_name = self.headers.get(TYPE).map(|name| name.as_str()).unwrap_or_default();
         let place = place(self.subject.as_str(), self.id.as_str(), type_name);
         self.body = key.seal(&place, &self.body)?.into();
         self.headers.insert(KEY_ID, owner);
@@ -127,7 +125,8 @@ impl Envelope {
     }
 }
 
-/// An entry of the log as it was read, not yet understood.
+/// An entry of the log as it was read, not yet understood. Of its headers it has what is asked for: a map of them is many
+/// small allocations, which cost more the longer they live.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// Its sequence: the one number that names the fact everywhere.
@@ -136,10 +135,13 @@ pub struct Entry {
     pub stored_at: DateTime<Utc>,
     /// The subject it stands on.
     pub subject: String,
-    /// Its headers.
-    pub headers: HeaderMap,
     /// Its body, in clear; empty where it is closed.
     pub body: Bytes,
+    id: String,
+    event_type: Option<String>,
+    owner: Option<String>,
+    told_by: Option<Source>,
+    request_id: Option<String>,
     /// Why a sealed body could not be opened.
     pub(crate) closed: Option<Closed>,
 }
@@ -199,39 +201,54 @@ impl Entry {
         sequence: u64,
         stored_at: DateTime<Utc>,
         subject: String,
-        headers: HeaderMap,
+        headers: &HeaderMap,
         body: Bytes,
     ) -> Self {
-        Self { sequence, stored_at, subject, headers, body, closed: None }
-    }
-
-    /// One header's text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.as_str())
-    }
-
-    fn named(&self, name: &'static HeaderName) -> Option<&str> {
-        self.headers.get(name.clone()).map(|value| value.as_str())
+        let mut entry = Self {
+            sequence,
+            stored_at,
+            subject,
+            body,
+            id: String::new(),
+            event_type: None,
+            owner: None,
+            told_by: None,
+            request_id: None,
+            closed: None,
+        };
+        // All are looked at once: to look one up takes longer than to compare a dozen names.
+        for (name, values) in headers.iter() {
+            let Some(text) = values.first().map(HeaderValue::as_str) else { continue };
+            match name.as_ref() {
+                ID => text.clone_into(&mut entry.id),
+                TYPE => entry.event_type = Some(text.to_owned()),
+                KEY_ID => entry.owner = Some(text.to_owned()),
+                TOLD_BY => entry.told_by = Source::parse(text),
+                REQUEST_ID => entry.request_id = Some(text.to_owned()),
+                _ => {}
+            }
+        }
+        entry
     }
 
     /// The event's id (`ce-id`), empty where it has none.
     pub fn event_id(&self) -> &str {
-        self.named(&ID).unwrap_or_default()
+        &self.id
     }
 
     /// The event's type (`ce-type`), empty where it has none.
     pub fn event_type(&self) -> &str {
-        self.named(&TYPE).unwrap_or_default()
+        self.event_type.as_deref().unwrap_or_default()
     }
 
     /// The request that wrote it.
     pub fn request_id(&self) -> Option<&str> {
-        self.header(REQUEST_ID)
+        self.request_id.as_deref()
     }
 
     /// Where it came in, if it is a webhook: known also when its body cannot be opened any more.
     pub fn told_by(&self) -> Option<Source> {
-        self.header(TOLD_BY).and_then(Source::parse)
+        self.told_by
     }
 
     /// Whether its body was erased.
@@ -241,7 +258,7 @@ impl Entry {
 
     /// Whose key sealed its body; none where it is in clear.
     pub fn key_id(&self) -> Option<&str> {
-        self.named(&OWNER)
+        self.owner.as_deref()
     }
 
     /// The token of its aggregate.
@@ -266,7 +283,7 @@ impl Entry {
     /// # Errors
     /// [`DecodeError`], which says what to park it with.
     pub fn decode(&self) -> Result<Event, DecodeError> {
-        let type_name = self.named(&TYPE).ok_or(DecodeError::NoType)?;
+        let type_name = self.event_type.as_deref().ok_or(DecodeError::NoType)?;
         match self.closed {
             None => {}
             Some(Closed::Erased) => return Err(DecodeError::Erased),
@@ -284,7 +301,7 @@ impl Entry {
     /// Puts the content in the place of the sealed body; without a key it stays closed, as its owner was erased. Whatever
     /// reads the log does this before it hands an entry out.
     pub(crate) fn open(&mut self, key: Option<&DataKey>) {
-        let place = place(&self.subject, self.event_id(), self.event_type());
+        let place = place(&self.subject, &self.id, self.event_type());
         let opened = match key {
             Some(key) => key.open(&place, &self.body).map_err(Closed::Changed),
             None => Err(Closed::Erased),

@@ -2,6 +2,7 @@
 //!
 //! Publishing is the write edge's alone and lives in `ingest`.
 
+mod ahead;
 pub(crate) mod read;
 mod tail;
 
@@ -20,6 +21,7 @@ use crate::events::{Erasure, Event};
 use crate::sealing::{KeyStore, Keyring};
 use crate::{audit, subjects};
 
+pub use ahead::Ahead;
 pub use tail::Tail;
 
 /// The stream's name.
@@ -85,6 +87,7 @@ pub struct Log {
     reconnects: watch::Receiver<u64>,
     epoch: Arc<str>,
     keyring: Keyring,
+    settings: Arc<NatsSettings>,
 }
 
 impl Log {
@@ -102,7 +105,15 @@ impl Log {
         Box::pin(audit::ensure(&context, settings.replicas)).await?;
         let keys = KeyStore::open(&context, settings.replicas).await?;
         let keyring = Keyring::new(keys, settings.sealing.clone());
-        Ok(Self { client, context, reconnects, epoch, keyring })
+        Ok(Self { client, context, reconnects, epoch, keyring, settings: Arc::new(settings.clone()) })
+    }
+
+    /// The same log over a connection of its own; keys are shared.
+    async fn again(&self, name: &str) -> Result<Self, LogError> {
+        let (client, reconnects) = connect(&self.settings, name).await?;
+        let mut context = jetstream::new(client.clone());
+        context.set_timeout(REQUEST_TIMEOUT);
+        Ok(Self { client, context, reconnects, ..self.clone() })
     }
 
     /// The client, for the one file of a service that speaks JetStream itself.
@@ -288,7 +299,11 @@ async fn options(
         .reconnect_delay_callback(|attempt| Duration::from_millis((10 * attempt as u64).min(500)))
         .event_callback(move |event| {
             if matches!(event, async_nats::Event::Connected) {
-                count.send_modify(|n| *n += 1);
+                // The first time is told of late, when there may be consumers already: nothing of theirs is gone.
+                count.send_if_modified(|n| {
+                    *n += 1;
+                    *n > 1
+                });
             }
             tracing::debug!(%event, "NATS connection");
             std::future::ready(())

@@ -272,7 +272,7 @@ fn every_event_type_is_written_as_it_always_was_and_read_again() {
         let golden = json!({"subject": envelope.subject.as_str(), "headers": headers, "data": data});
         assert_golden(&format!("{}.json", event.type_name()), &golden);
         let subject = envelope.subject.as_str().to_owned();
-        let entry = Entry::new(1, now, subject, envelope.headers, envelope.body);
+        let entry = Entry::new(1, now, subject, &envelope.headers, envelope.body);
         assert_eq!(entry.decode().unwrap(), event);
     }
 }
@@ -298,7 +298,7 @@ fn unknown_fields_and_types_are_kept_apart() {
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("ce-type", type_name);
         let subject = subject.as_str().to_owned();
-        Entry::new(1, DateTime::UNIX_EPOCH, subject, headers, data.to_string().into())
+        Entry::new(1, DateTime::UNIX_EPOCH, subject, &headers, data.to_string().into())
     };
     let revoked = Event::TokenRevoked(Revocation { token_id: "t".into(), expires_at: DateTime::UNIX_EPOCH });
     let data = json!({"token_id": "t", "expires_at": "1970-01-01T00:00:00Z", "from_the_future": [1]});
@@ -318,7 +318,7 @@ fn why_an_event_cannot_be_read_is_told_without_its_content() {
     let body =
         json!({"conversation_id": "conv_abc123", "ordinal": "my calves cramp", "role": "user"}).to_string();
     let subject = subject.as_str().to_owned();
-    let entry = Entry::new(1, DateTime::UNIX_EPOCH, subject, headers, body.into());
+    let entry = Entry::new(1, DateTime::UNIX_EPOCH, subject, &headers, body.into());
     let told = entry.decode().unwrap_err().to_string();
     assert!(told.contains("turnlog.message.recorded.v1") && told.contains("column"), "{told}");
     assert!(!told.contains("calves"), "{told}");

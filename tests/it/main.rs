@@ -44,6 +44,7 @@ mod session;
 mod signed_urls;
 mod standing;
 mod sync;
+mod tail;
 mod talks;
 mod tickets;
 mod up;

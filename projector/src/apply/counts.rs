@@ -33,11 +33,13 @@ const OF_MESSAGES: &str = "
         SELECT 'messages.' || g.role, 0, g.characters
         UNION ALL SELECT 'answers', g.bucket, g.waited WHERE g.bucket IS NOT NULL) AS c (measure, bucket, total)
     GROUP BY 1, 2, 3, 4, 5";
-/// Whole conversations; all of them where the condition is left out.
+/// Whole conversations; all of them where the condition is left out. Lengths are taken first, so that no texts are sorted.
 const WHOLE: &str = "
-    SELECT conversation, said_at, provider, role, length(content) AS characters,
+    SELECT conversation, said_at, provider, role, characters,
            lag(CASE role WHEN 'user' THEN said_at END) OVER log AS asked_at
-    FROM messages %WHERE% WINDOW log AS (PARTITION BY conversation ORDER BY sequence)";
+    FROM (SELECT conversation, sequence, said_at, provider, role, length(content) AS characters
+          FROM messages %WHERE% OFFSET 0) AS m
+    WINDOW log AS (PARTITION BY conversation ORDER BY sequence)";
 /// Single messages, $2.
 const SINGLE: &str = "
     SELECT n.conversation, n.said_at, n.provider, n.role, length(n.content) AS characters,

@@ -46,7 +46,7 @@ fn stored(sequence: u64, event: &Event) -> Entry {
         Envelope::wrap(event.subject(), EventId::random(), event, &Origin::default(), at(0)).unwrap();
     let subject = sealed.subject.as_str().to_owned();
     let stored_at = at(100 + sequence as i64);
-    Entry::new(sequence, stored_at, subject, sealed.headers, sealed.body)
+    Entry::new(sequence, stored_at, subject, &sealed.headers, sealed.body)
 }
 
 fn given(events: &[(u64, Event)]) -> Vec<Item> {
@@ -132,8 +132,8 @@ fn a_revoked_token_moves_the_checkpoint_alone() {
 fn what_cannot_be_read_is_parked_without_its_content() {
     let mut broken = stored(5, &Event::MessageRecorded(message("a", 1, "hello")));
     broken.body = br#"{"conversation_id": "a", "role": "a secret", "content": "a secret"}"#.as_slice().into();
-    let mut foreign = broken.clone();
-    (foreign.sequence, foreign.headers) = (6, HeaderMap::new());
+    let (subject, body) = (broken.subject.clone(), broken.body.clone());
+    let foreign = Entry::new(6, at(106), subject, &HeaderMap::new(), body);
     let items = [broken.into(), foreign.into()];
     let changes = folded(&items);
     let [broken, foreign] = &changes.parked[..] else { panic!("two parked") };

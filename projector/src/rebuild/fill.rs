@@ -8,7 +8,7 @@ use super::gathered::{Gathered, told};
 use super::throttle::Throttle;
 use super::{RebuildError, Stage, Step, copy};
 use crate::apply;
-use crate::database::{Nature, impersonal, nature};
+use crate::database::{Database, Nature, impersonal, nature};
 use crate::fold::{cut_at_erasures, fold};
 use crate::generation::{self, BUILDING, Part};
 use crate::intake::{Intake, Item};
@@ -99,19 +99,30 @@ impl Fill {
         Ok(())
     }
 
-    /// What tables need that are read and written: all indexes, what the planner knows, and what they add up to.
-    pub(crate) async fn finish(&mut self, show: &mut (dyn FnMut(Step) + Send)) -> Result<(), RebuildError> {
-        let tables = generation::tables(&mut self.connection, BUILDING).await?;
-        let mut statements = generation::indexes(&mut self.connection, Part::Tables, true).await?;
-        statements.extend(tables.iter().map(|table| format!("ANALYZE {table}")));
-        let of = statements.len() as u64;
-        for (done, statement) in (0..).zip(statements) {
-            show(Step { stage: Stage::Indexes, done, of });
-            sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut self.connection).await?;
-        }
-        let mut transaction = self.connection.begin().await?;
-        apply::counts::all(&mut transaction).await?;
-        transaction.commit().await?;
+    /// What tables need that are read and written: all indexes, what the planner knows, and, meanwhile, what they add up to.
+    pub(crate) async fn finish(
+        &mut self,
+        database: &Database,
+        show: &mut (dyn FnMut(Step) + Send),
+    ) -> Result<(), RebuildError> {
+        let mut beside = database.connect_at_length(BUILDING).await?;
+        let counting = async {
+            let mut transaction = beside.begin().await?;
+            apply::counts::all(&mut transaction).await?;
+            transaction.commit().await
+        };
+        let indexing = async {
+            let tables = generation::tables(&mut self.connection, BUILDING).await?;
+            let mut statements = generation::indexes(&mut self.connection, Part::Tables, true).await?;
+            statements.extend(tables.iter().map(|table| format!("ANALYZE {table}")));
+            let of = statements.len() as u64;
+            for (done, statement) in (0..).zip(statements) {
+                show(Step { stage: Stage::Indexes, done, of });
+                sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut self.connection).await?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(counting, indexing)?;
         Ok(())
     }
 

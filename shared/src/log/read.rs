@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use async_nats::{Client, HeaderMap, Message, StatusCode};
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use serde_json::json;
@@ -153,15 +152,5 @@ fn parse(message: Message) -> Option<(Entry, u64)> {
     let subject = text(&headers, "Nats-Subject")?;
     let stored_at = DateTime::parse_from_rfc3339(&text(&headers, "Nats-Time-Stamp")?).ok()?.to_utc();
     let pending = text(&headers, "Nats-Num-Pending").and_then(|n| n.parse().ok()).unwrap_or(0);
-    Some((entry(sequence, stored_at, subject, Some(headers), message.payload), pending))
-}
-
-pub(super) fn entry(
-    sequence: u64,
-    stored_at: DateTime<Utc>,
-    subject: String,
-    headers: Option<HeaderMap>,
-    body: Bytes,
-) -> Entry {
-    Entry::new(sequence, stored_at, subject, headers.unwrap_or_default(), body)
+    Some((Entry::new(sequence, stored_at, subject, &headers, message.payload), pending))
 }

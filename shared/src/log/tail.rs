@@ -11,16 +11,19 @@ use chrono::DateTime;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::watch;
 
-use super::read::entry;
 use super::{Log, LogError, STREAM};
 use crate::envelope::Entry;
 
-/// Entries asked for at once; another request goes out when half of them have come.
-const PULL: usize = 2_000;
+/// Entries asked for at once; another request goes out when half of them have come. Fewer take the server longer.
+const PULL: usize = 10_000;
+/// Says in the end of a request how many entries it did not bring (ADR-37).
+const NOT_BROUGHT: &str = "Nats-Pending-Messages";
 /// Pause before keys are asked for again.
 const KEY_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes that one request may bring: with two requests under way, the most that waits in memory is twice this.
 const PULL_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of bodies after which a batch is handed out, however few entries it has.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// How long a request waits at the server for entries.
 const EXPIRES: Duration = Duration::from_secs(10);
 /// How often the server says that it is there while nothing comes.
@@ -49,9 +52,20 @@ struct Attached {
     consumer: Consumer<pull::Config>,
     consumer_sequence: u64,
     outstanding: usize,
+    /// Lent to each message while its position is read: a clone would take longer than that.
+    context: Option<jetstream::Context>,
 }
 
 impl Log {
+    /// Opens what is sealed in entries that are taken from the server already, so whatever stands in the way is waited out.
+    pub(super) async fn unseal_patiently(&self, batch: &mut [Entry]) {
+        while let Err(error) = self.unseal(batch).await {
+            let position = batch.last().map(|entry| entry.sequence);
+            tracing::warn!(%error, position, "what is sealed cannot be opened yet");
+            tokio::time::sleep(KEY_PAUSE).await;
+        }
+    }
+
     /// Follows the log after the sequence `after`: all of it, or only subjects that match `filter`.
     /// `name` is who follows, as it shows in the server's list of consumers.
     pub fn tail(&self, name: &str, after: u64, filter: Option<&str>) -> Tail {
@@ -109,25 +123,33 @@ impl Tail {
     /// # Errors
     /// [`LogError::Replaced`] when the stream is another one. Anything else is waited out.
     pub async fn next_batch(&mut self, most: usize) -> Result<Vec<Entry>, LogError> {
+        let mut batch = self.next_sealed(most).await?;
+        self.log.unseal_patiently(&mut batch).await;
+        Ok(batch)
+    }
+
+    /// The same, sealed as they lie in the log.
+    pub(super) async fn next_sealed(&mut self, most: usize) -> Result<Vec<Entry>, LogError> {
         loop {
             self.attach().await?;
             let mut batch = Vec::new();
-            if let Err(why) = self.receive(&mut batch, most).await {
+            // Unconstrained, as the runtime would end a batch after 128 entries; `most` ends it, too.
+            if let Err(why) = tokio::task::unconstrained(self.receive(&mut batch, most)).await {
                 tracing::debug!(why, position = self.position, "the tail attaches again");
                 self.attached = None;
             }
             if !batch.is_empty() {
-                self.unseal(&mut batch).await;
                 return Ok(batch);
             }
         }
     }
 
-    /// They are taken from the server already, so whatever stands in the way is waited out.
-    async fn unseal(&self, batch: &mut [Entry]) {
-        while let Err(error) = self.log.unseal(batch).await {
-            tracing::warn!(%error, position = self.position, "what is sealed cannot be opened yet");
-            tokio::time::sleep(KEY_PAUSE).await;
+    /// Has the server forget the consumer at once, and not when nobody has asked for long.
+    pub(super) async fn leave(&mut self) {
+        if self.attached.take().is_some()
+            && let Ok(stream) = self.log.context.get_stream_no_info(STREAM).await
+        {
+            let _gone = stream.delete_consumer(&self.name).await;
         }
     }
 
@@ -153,7 +175,8 @@ impl Tail {
         self.pending = consumer.cached_info().num_pending;
         let inbox = self.log.client.new_inbox();
         let subscriber = self.log.client.subscribe(inbox.clone()).await.map_err(LogError::unavailable)?;
-        Ok(Attached { inbox, subscriber, consumer, consumer_sequence: 0, outstanding: 0 })
+        let (consumer_sequence, outstanding, context) = (0, 0, None);
+        Ok(Attached { inbox, subscriber, consumer, consumer_sequence, outstanding, context })
     }
 
     /// Fills `batch`; an `Err` says why this consumer is no longer to be trusted. What is in `batch` is good.
@@ -165,12 +188,14 @@ impl Tail {
             _ = self.reconnects.changed() => return Err("reconnected"),
         };
         let mut next = Some(first.ok_or("the connection was closed")?);
+        let mut bytes = 0;
         while let Some(message) = next {
+            bytes += message.payload.len();
             self.take(message, batch)?;
             let attached = self.attached.as_mut().ok_or("not attached")?;
             attached.pull(&self.log).await?;
-            next =
-                if batch.len() < most { attached.subscriber.next().now_or_never().flatten() } else { None };
+            let more = batch.len() < most && bytes < BATCH_BYTES;
+            next = if more { attached.subscriber.next().now_or_never().flatten() } else { None };
         }
         Ok(())
     }
@@ -180,17 +205,14 @@ impl Tail {
         match message.status.map(|status| status.as_u16()) {
             None | Some(200) => {}
             Some(100) => return Ok(()),
-            // 408: the request ran out; 409: it was ended, for example by its bytes, or the consumer is gone.
-            Some(408) => attached.outstanding = 0,
-            Some(409) if message.description.as_deref().is_some_and(|text| text.contains("MaxBytes")) => {
-                attached.outstanding = 0;
+            Some(status) if ends_request(status, message.description.as_deref().unwrap_or_default()) => {
+                attached.ended(&message);
+                return Ok(());
             }
             Some(_) => return Err("the server ended the consumer"),
         }
-        if message.status.is_some_and(|status| status.as_u16() != 200) {
-            return Ok(());
-        }
-        let message = jetstream::Message { message, context: self.log.context.clone() };
+        let context = attached.context.take().unwrap_or_else(|| self.log.context.clone());
+        let message = jetstream::Message { message, context };
         let info = message.info().map_err(|_| "an entry came without its position")?;
         if info.consumer_sequence != attached.consumer_sequence + 1 || info.stream_sequence <= self.position {
             return Err("an entry is missing");
@@ -202,19 +224,29 @@ impl Tail {
                 .map_err(|_| "an entry came without its time")?,
         );
         (self.position, self.pending) = (info.stream_sequence, info.pending);
-        let message = message.message;
-        batch.push(entry(
-            self.position,
-            stored_at,
-            message.subject.to_string(),
-            message.headers,
-            message.payload,
-        ));
+        let jetstream::Message { message, context } = message;
+        attached.context = Some(context);
+        let headers = message.headers.unwrap_or_default();
+        let subject = message.subject.to_string();
+        batch.push(Entry::new(self.position, stored_at, subject, &headers, message.payload));
         Ok(())
     }
 }
 
+/// Whether a status says that a request is over, and no more: 408 that it ran out, 409 that its bytes did, or that all of
+/// it came. Any other 409 is the consumer's end.
+fn ends_request(status: u16, said: &str) -> bool {
+    status == 408 || status == 409 && (said.contains("MaxBytes") || said == "Batch Completed")
+}
+
 impl Attached {
+    /// A request is over: what it did not bring is not to be waited for.
+    fn ended(&mut self, message: &Message) {
+        let headers = message.headers.as_ref();
+        let told = headers.and_then(|headers| headers.get(NOT_BROUGHT)?.as_str().parse().ok());
+        self.outstanding = self.outstanding.saturating_sub(told.unwrap_or(self.outstanding));
+    }
+
     async fn pull(&mut self, log: &Log) -> Result<(), &'static str> {
         if self.outstanding > PULL / 2 {
             return Ok(());

@@ -243,8 +243,8 @@ mod tests {
         let sealed =
             Envelope::wrap(event.subject(), EventId::random(), event, &Origin::default(), Utc::now())
                 .unwrap();
-        let (subject, headers, body) = (sealed.subject.as_str().to_owned(), sealed.headers, sealed.body);
-        Entry::new(sequence, Utc::now(), subject, headers, body)
+        let subject = sealed.subject.as_str().to_owned();
+        Entry::new(sequence, Utc::now(), subject, &sealed.headers, sealed.body)
     }
 
     #[test]
