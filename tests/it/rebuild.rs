@@ -14,7 +14,7 @@ use shared::objects::Objects;
 use shared::subjects::{Aggregate, Subject};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use tests::{Client, Parts, Reply, System, command, eventually, fixture, schema_of};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::calls::{admin, of, open_call, turn};
 use crate::continuity::Talk;
@@ -276,6 +276,18 @@ async fn reads_writes_and_feeds_go_on_while_the_tables_are_exchanged_back_and_fo
     let (stop, stopped) = watch::channel(false);
     let mut feed = caller.feed("conv_1", None).await;
     feed.expect("initial").await;
+    // Somebody has to read: who does not for long is cut off.
+    let (hear, mut hearing) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(frame) = feed.next().await {
+            if frame.event == "new_messages" {
+                let ids = frame.data["messages"].as_array().unwrap().iter();
+                ids.for_each(|message| {
+                    hear.send(message["message_id"].as_str().unwrap().to_owned()).unwrap()
+                });
+            }
+        }
+    });
     let writing = tokio::spawn(writer(caller.clone(), stopped.clone()));
     let reading = tokio::spawn(reader(caller.clone(), stopped));
     for round in 0..3 {
@@ -291,11 +303,7 @@ async fn reads_writes_and_feeds_go_on_while_the_tables_are_exchanged_back_and_fo
     indexed(&system, last).await;
     let mut heard = Vec::new();
     while heard.len() < said.len() {
-        let frame = feed.next().await.expect("the feed goes on");
-        if frame.event == "new_messages" {
-            let ids = frame.data["messages"].as_array().unwrap().iter();
-            heard.extend(ids.map(|message| message["message_id"].as_str().unwrap().to_owned()));
-        }
+        heard.push(hearing.recv().await.expect("the feed goes on"));
     }
     assert_eq!(heard, said);
 

@@ -33,7 +33,7 @@ pub async fn measure(place: &Place, options: &Options) -> Result<Section<ExportR
     let nats = Nats::start(place, Sync::Default).await?;
     // Texts that all differ: what repeats itself would be compressed away.
     let filling = Filling { messages, conversations, content_bytes, varied: true };
-    let filled = fill(&nats.url(), filling).await?;
+    let filled = fill(place, &nats.url(), filling).await?;
     println!("log filled with {messages} messages in {:.1} s", filled.as_secs_f64());
     let mut rows = Vec::new();
     for (format, tables) in SETTINGS {

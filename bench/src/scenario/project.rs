@@ -28,7 +28,8 @@ pub async fn measure(place: &Place, options: &Options) -> Result<Section<Project
     let Options { messages, log_conversations: conversations, content_bytes, .. } = *options;
     let mut postgres = Postgres::start(place).await?;
     let nats = Nats::start(place, Sync::Default).await?;
-    let filled = fill(&nats.url(), Filling { messages, conversations, content_bytes, varied: false }).await?;
+    let filled =
+        fill(place, &nats.url(), Filling { messages, conversations, content_bytes, varied: false }).await?;
     println!(
         "log filled with {messages} messages of {conversations} conversations in {:.1} s",
         filled.as_secs_f64()

@@ -40,7 +40,7 @@ pub async fn measure(place: &Place, options: &Options) -> Result<Section<SearchR
     let Options { messages, log_conversations: conversations, content_bytes, .. } = *options;
     let mut postgres = Postgres::start(place).await?;
     let nats = Nats::start(place, Sync::Default).await?;
-    fill(&nats.url(), Filling { messages, conversations, content_bytes, varied: true }).await?;
+    fill(place, &nats.url(), Filling { messages, conversations, content_bytes, varied: true }).await?;
     let stores = Stores { nats: nats.url(), database: postgres.fresh_database().await? };
     Turnlog::migrate(place, &stores)?;
     let mut tables = PgConnection::connect(&stores.database).await?;
