@@ -5,10 +5,10 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use shared::events::{
-    Admin, AdminRemoval, Attachment, AttachmentKind, Call, Claim, Correction, Discussion, Dream,
-    EmotionalTone, Ending, Enrolment, Event, Handover, Interpretation, Link, Message, Payload, RawJson,
-    Recording, Refusal, Report, Revocation, Session, Sighting, Source, StoredObject, Unread, Viewer, Worker,
-    WorkerRemoval,
+    Admin, AdminRemoval, Attachment, AttachmentKind, Call, Claim, Correction, DeletedWebhooks, Discussion,
+    Dream, EmotionalTone, Ending, Enrolment, Erasure, Event, Handover, Interpretation, Link, Message,
+    Payload, RawJson, Recording, Refusal, Report, Revocation, Session, Sighting, Source, StoredObject,
+    Unread, Viewer, Worker, WorkerRemoval,
 };
 use shared::ids::{Provider, Speaker, Timestamp};
 use shared::report::Reading;
@@ -233,6 +233,23 @@ fn everything() -> Vec<Event> {
         }),
         Event::SessionOpened(session()),
         Event::ConversationLinked(Link { conversation_id: id(), continues: id(), participant_id: id() }),
+        Event::ParticipantErased(Erasure {
+            participant_id: id(),
+            by: text(),
+            erased_at: time(),
+            conversations: vec![text()],
+            dreams: vec![text()],
+            keys: vec![text()],
+            first_sequence: 1,
+            last_sequence: 2,
+            deleted_events: 1,
+            deleted_webhooks: vec![DeletedWebhooks {
+                source: Source::ElevenlabsWebhook,
+                events: 1,
+                last_at: time(),
+            }],
+            deleted_objects: 1,
+        }),
     ]
 }
 
