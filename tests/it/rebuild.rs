@@ -283,7 +283,7 @@ async fn reads_writes_and_feeds_go_on_while_the_tables_are_exchanged_back_and_fo
             if frame.event == "new_messages" {
                 let ids = frame.data["messages"].as_array().unwrap().iter();
                 ids.for_each(|message| {
-                    hear.send(message["message_id"].as_str().unwrap().to_owned()).unwrap()
+                    hear.send(message["message_id"].as_str().unwrap().to_owned()).unwrap();
                 });
             }
         }
