@@ -212,15 +212,32 @@ struct Pump {
     position: u64,
     /// Messages by then.
     total: u64,
-    /// The latest that any of them was said.
-    said_to: Option<DateTime<Utc>>,
     /// Whether the conversation had ended by then.
     over: bool,
+    clock: Clock,
+    _place: OwnedSemaphorePermit,
+}
+
+/// When what was said is shown again.
+struct Clock {
+    /// The latest that anything shown was said.
+    said_to: Option<DateTime<Utc>>,
     speed: f64,
+    /// The longest pause.
     longest: Duration,
     /// When what was shown last was due.
     due: Instant,
-    _place: OwnedSemaphorePermit,
+}
+
+impl Clock {
+    /// When a message is due that was said at this time. Time never goes backwards.
+    fn due(&mut self, at: DateTime<Utc>) -> Instant {
+        let before = self.said_to.replace(self.said_to.map_or(at, |before| before.max(at)));
+        let gap = before.and_then(|before| (at - before).to_std().ok()).unwrap_or_default();
+        let pause = (gap.as_secs_f64() / self.speed).min(self.longest.as_secs_f64());
+        self.due += Duration::from_secs_f64(pause);
+        self.due
+    }
 }
 
 impl Pump {
@@ -241,12 +258,14 @@ impl Pump {
             ahead: Arc::new(Semaphore::new(REPLAY_AHEAD)),
             position: beginning.begin.max(then.last()),
             total: then.total(),
-            said_to: then.said_to(),
             over: then.is_over(),
-            speed: tempo.speed,
-            // A client that comes back when its feed is old must have come further by then.
-            longest: tempo.longest.min(feeds.pace.max_age / 2),
-            due: Instant::now(),
+            clock: Clock {
+                said_to: then.said_to(),
+                speed: tempo.speed,
+                // A client that comes back when its feed is old must have come further by then.
+                longest: tempo.longest.min(feeds.pace.max_age / 2),
+                due: Instant::now(),
+            },
             _place: place,
         }
     }
@@ -274,7 +293,7 @@ impl Pump {
                     }
                     Change::Opened(..) => self.over = false,
                     Change::Recorded(message) => {
-                        let due = self.due(message.timestamp.instant());
+                        let due = self.clock.due(message.timestamp.instant());
                         if due > Instant::now() {
                             self.show(std::mem::take(&mut changes)).await;
                             sleep_until(due).await;
@@ -294,15 +313,6 @@ impl Pump {
         };
         self.push(bytes, self.position, Some(end)).await;
         Ok(())
-    }
-
-    /// When a message is due that was said at this time. Time never goes backwards.
-    fn due(&mut self, at: DateTime<Utc>) -> Instant {
-        let before = self.said_to.replace(self.said_to.map_or(at, |before| before.max(at)));
-        let gap = before.and_then(|before| (at - before).to_std().ok()).unwrap_or_default();
-        let pause = (gap.as_secs_f64() / self.speed).min(self.longest.as_secs_f64());
-        self.due += Duration::from_secs_f64(pause);
-        self.due
     }
 
     async fn show(&mut self, changes: Vec<Change>) {
@@ -352,5 +362,15 @@ mod tests {
         assert_eq!(parsed(Some("7"), None, Some("1201")), Err(vec!["max_gap".into()]));
         assert_eq!(parsed(None, Some("4"), Some("x")).unwrap_err().len(), 3);
         assert_eq!(parsed(Some("then"), Some("0"), None), Err(vec!["speed".into(), "from".into()]));
+    }
+
+    #[test]
+    fn pauses_are_those_of_the_talk_by_the_speed_and_none_is_too_long_or_backwards() {
+        let began = Instant::now();
+        let (speed, longest) = (4.0, Duration::from_secs(30));
+        let mut clock = Clock { said_to: None, speed, longest, due: began };
+        let said = [100, 140, 120, 140, 148, 10_000, 10_001];
+        let shown = said.map(|second| clock.due(DateTime::from_timestamp(second, 0).unwrap()) - began);
+        assert_eq!(shown.map(|after| after.as_millis()), [0, 10_000, 10_000, 10_000, 12_000, 42_000, 42_250]);
     }
 }
