@@ -43,8 +43,7 @@ pub(crate) fn was_counted(reason: &str) -> bool {
     reason == NO_PAYLOAD || reason.ends_with(NOT_UNDERSTOOD)
 }
 
-/// An entry of the log, and what it says, or why it says nothing. The entry itself is let go: its headers are
-/// many small allocations, which cost more the longer they live.
+/// An entry of the log, and what it says, or why it says nothing.
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) sequence: u64,

@@ -95,7 +95,7 @@ impl Keyring {
     /// # Errors
     /// [`KeyError`], of the first key that cannot be had; then nothing is opened.
     pub(crate) async fn open(&self, entries: &mut [Entry]) -> Result<(), Arc<KeyError>> {
-        // A header is looked for once, as that takes as long as opening what it is about.
+        // A key is looked for once for all that it sealed, as that takes as long as opening some of it.
         let (mut owners, mut numbers) = (Vec::new(), HashMap::new());
         let number = |entry: &Entry| {
             let owner = entry.key_id()?;
