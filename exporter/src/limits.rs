@@ -24,6 +24,9 @@ pub(crate) const FOLD_BYTES: usize = 48 * 1024 * 1024;
 /// Bytes of text that go to a file at once.
 pub(crate) const BLOCK_BYTES: usize = 256 * 1024;
 
+/// Bytes of a file that are written back to the disk at once, while it grows.
+pub(crate) const WRITE_BACK_BYTES: usize = 32 * 1024 * 1024;
+
 /// Blocks of text that wait for the thread that writes them.
 pub(crate) const BLOCKS_AHEAD: usize = 1;
 

@@ -1,5 +1,6 @@
 //! Rows to files: each in one format, written and hashed by a thread of its own while the next rows are made.
 
+mod behind;
 mod parquet;
 mod text;
 
@@ -11,6 +12,7 @@ use std::thread::JoinHandle;
 
 use sha2::{Digest, Sha256};
 
+use self::behind::Behind;
 use self::parquet::{Group, GroupFile};
 use self::text::Lines;
 use crate::arguments::Format;
@@ -175,13 +177,19 @@ struct HashedFile {
     path: PathBuf,
     file: File,
     hasher: Hasher,
+    behind: Behind,
 }
 
 impl HashedFile {
     fn create(path: &Path) -> Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).open(path);
         let file = file.map_err(ExportError::file(path))?;
-        Ok(Self { path: path.to_owned(), file, hasher: Hasher { hash: Sha256::new(), bytes: 0 } })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            hasher: Hasher { hash: Sha256::new(), bytes: 0 },
+            behind: Behind::default(),
+        })
     }
 
     /// Says which file failed.
@@ -190,7 +198,7 @@ impl HashedFile {
     }
 
     fn finish(self) -> Result<Written> {
-        self.file.sync_all().map_err(ExportError::file(&self.path))?;
+        self.behind.end().and_then(|()| self.file.sync_all()).map_err(ExportError::file(&self.path))?;
         Ok(self.hasher.written())
     }
 }
@@ -198,6 +206,7 @@ impl HashedFile {
 impl Write for HashedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
+        self.behind.wrote(&self.file, written)?;
         self.hasher.write(&bytes[..written])
     }
 

@@ -137,13 +137,39 @@ pub struct Entry {
     pub subject: String,
     /// Its body, in clear; empty where it is closed.
     pub body: Bytes,
+    headers: Headers,
+    /// Why a sealed body could not be opened.
+    pub(crate) closed: Option<Closed>,
+}
+
+/// What is looked at of an entry's headers.
+#[derive(Debug, Clone, Default)]
+pub struct Headers {
     id: String,
     event_type: Option<String>,
     owner: Option<String>,
     told_by: Option<Source>,
     request_id: Option<String>,
-    /// Why a sealed body could not be opened.
-    pub(crate) closed: Option<Closed>,
+}
+
+impl Headers {
+    /// Takes them from whatever has them by name.
+    pub fn pick<'a>(named: impl Fn(&'static str) -> Option<&'a str>) -> Self {
+        let owned = |name| named(name).map(str::to_owned);
+        Self {
+            id: owned(ID).unwrap_or_default(),
+            event_type: owned(TYPE),
+            owner: owned(KEY_ID),
+            told_by: named(TOLD_BY).and_then(Source::parse),
+            request_id: owned(REQUEST_ID),
+        }
+    }
+}
+
+impl From<&HeaderMap> for Headers {
+    fn from(map: &HeaderMap) -> Self {
+        Self::pick(|name| map.get(name).map(HeaderValue::as_str))
+    }
 }
 
 /// Why a sealed body cannot be opened, ever.
@@ -201,54 +227,30 @@ impl Entry {
         sequence: u64,
         stored_at: DateTime<Utc>,
         subject: String,
-        headers: &HeaderMap,
+        headers: impl Into<Headers>,
         body: Bytes,
     ) -> Self {
-        let mut entry = Self {
-            sequence,
-            stored_at,
-            subject,
-            body,
-            id: String::new(),
-            event_type: None,
-            owner: None,
-            told_by: None,
-            request_id: None,
-            closed: None,
-        };
-        // All are looked at once: to look one up takes longer than to compare a dozen names.
-        for (name, values) in headers.iter() {
-            let Some(text) = values.first().map(HeaderValue::as_str) else { continue };
-            match name.as_ref() {
-                ID => text.clone_into(&mut entry.id),
-                TYPE => entry.event_type = Some(text.to_owned()),
-                KEY_ID => entry.owner = Some(text.to_owned()),
-                TOLD_BY => entry.told_by = Source::parse(text),
-                REQUEST_ID => entry.request_id = Some(text.to_owned()),
-                _ => {}
-            }
-        }
-        entry
+        Self { sequence, stored_at, subject, body, headers: headers.into(), closed: None }
     }
 
     /// The event's id (`ce-id`), empty where it has none.
     pub fn event_id(&self) -> &str {
-        &self.id
+        &self.headers.id
     }
 
     /// The event's type (`ce-type`), empty where it has none.
     pub fn event_type(&self) -> &str {
-        self.event_type.as_deref().unwrap_or_default()
+        self.headers.event_type.as_deref().unwrap_or_default()
     }
 
     /// The request that wrote it.
     pub fn request_id(&self) -> Option<&str> {
-        self.request_id.as_deref()
+        self.headers.request_id.as_deref()
     }
 
     /// Where it came in, if it is a webhook: known also when its body cannot be opened any more.
     pub fn told_by(&self) -> Option<Source> {
-        self.told_by
+        self.headers.told_by
     }
 
     /// Whether its body was erased.
@@ -258,7 +260,7 @@ impl Entry {
 
     /// Whose key sealed its body; none where it is in clear.
     pub fn key_id(&self) -> Option<&str> {
-        self.owner.as_deref()
+        self.headers.owner.as_deref()
     }
 
     /// The token of its aggregate.
@@ -283,7 +285,7 @@ impl Entry {
     /// # Errors
     /// [`DecodeError`], which says what to park it with.
     pub fn decode(&self) -> Result<Event, DecodeError> {
-        let type_name = self.event_type.as_deref().ok_or(DecodeError::NoType)?;
+        let type_name = self.headers.event_type.as_deref().ok_or(DecodeError::NoType)?;
         match self.closed {
             None => {}
             Some(Closed::Erased) => return Err(DecodeError::Erased),
@@ -301,7 +303,7 @@ impl Entry {
     /// Puts the content in the place of the sealed body; without a key it stays closed, as its owner was erased. Whatever
     /// reads the log does this before it hands an entry out.
     pub(crate) fn open(&mut self, key: Option<&DataKey>) {
-        let place = place(&self.subject, &self.id, self.event_type());
+        let place = place(&self.subject, &self.headers.id, self.event_type());
         let opened = match key {
             Some(key) => key.open(&place, &self.body).map_err(Closed::Changed),
             None => Err(Closed::Erased),

@@ -3,7 +3,9 @@
 //! Publishing is the write edge's alone and lives in `ingest`.
 
 mod ahead;
+mod line;
 pub(crate) mod read;
+mod source;
 mod tail;
 
 use std::sync::Arc;
@@ -106,14 +108,6 @@ impl Log {
         let keys = KeyStore::open(&context, settings.replicas).await?;
         let keyring = Keyring::new(keys, settings.sealing.clone());
         Ok(Self { client, context, reconnects, epoch, keyring, settings: Arc::new(settings.clone()) })
-    }
-
-    /// The same log over a connection of its own; keys are shared.
-    async fn again(&self, name: &str) -> Result<Self, LogError> {
-        let (client, reconnects) = connect(&self.settings, name).await?;
-        let mut context = jetstream::new(client.clone());
-        context.set_timeout(REQUEST_TIMEOUT);
-        Ok(Self { client, context, reconnects, ..self.clone() })
     }
 
     /// The client, for the one file of a service that speaks JetStream itself.
@@ -314,14 +308,18 @@ async fn options(
             .await
             .map_err(|error| LogError::Connect(format!("NATS_CREDS cannot be read: {error}")))?;
     }
-    let servers = servers(settings)?;
-    let in_address = servers.iter().find_map(|server| server.username().zip(server.password()));
-    let named = settings.user.as_deref().zip(settings.password.as_ref().map(Secret::expose));
     // The client does not take what stands in an address by itself.
-    if let Some((user, password)) = named.or(in_address) {
-        options = options.user_and_password(user.to_owned(), password.to_owned());
+    if let Some((user, password)) = password(settings, &servers(settings)?) {
+        options = options.user_and_password(user, password);
     }
     Ok(options)
+}
+
+/// User and password: those of the settings, or of the first address that has them.
+fn password(settings: &NatsSettings, servers: &[ServerAddr]) -> Option<(String, String)> {
+    let in_address = servers.iter().find_map(|server| server.username().zip(server.password()));
+    let named = settings.user.as_deref().zip(settings.password.as_ref().map(Secret::expose));
+    named.or(in_address).map(|(user, password)| (user.to_owned(), password.to_owned()))
 }
 
 fn check_version(version: &str) -> Result<(), LogError> {

@@ -88,8 +88,7 @@ async fn hand_over(
     sender: &mpsc::Sender<Result<Batch, LogError>>,
 ) {
     let read = async {
-        let log = log.again(name).await?;
-        let mut tail = log.tail(name, after, filter);
+        let mut tail = log.tail(name, after, filter).lined();
         tail.attach().await?;
         let mut entries = Vec::new();
         while sender.send(Ok(Batch { entries, pending: tail.pending() })).await.is_ok() {
@@ -99,7 +98,6 @@ async fn hand_over(
             };
         }
         tail.leave().await;
-        log.close().await;
         Ok(())
     };
     let ended: Result<(), LogError> = read.await;

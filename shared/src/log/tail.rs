@@ -6,18 +6,15 @@
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
-use async_nats::{Message, Subscriber, jetstream};
 use chrono::DateTime;
-use futures::{FutureExt, StreamExt};
 use tokio::sync::watch;
 
+use super::source::{Sent, Source, Status};
 use super::{Log, LogError, STREAM};
 use crate::envelope::Entry;
 
 /// Entries asked for at once; another request goes out when half of them have come. Fewer take the server longer.
 const PULL: usize = 10_000;
-/// Says in the end of a request how many entries it did not bring (ADR-37).
-const NOT_BROUGHT: &str = "Nats-Pending-Messages";
 /// Pause before keys are asked for again.
 const KEY_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes that one request may bring: with two requests under way, the most that waits in memory is twice this.
@@ -39,6 +36,8 @@ pub struct Tail {
     log: Log,
     name: String,
     filter: Option<String>,
+    /// Whether entries come over a connection of their own, where one can be had.
+    lined: bool,
     position: u64,
     pending: u64,
     reconnects: watch::Receiver<u64>,
@@ -48,12 +47,10 @@ pub struct Tail {
 #[derive(Debug)]
 struct Attached {
     inbox: String,
-    subscriber: Subscriber,
+    source: Source,
     consumer: Consumer<pull::Config>,
     consumer_sequence: u64,
     outstanding: usize,
-    /// Lent to each message while its position is read: a clone would take longer than that.
-    context: Option<jetstream::Context>,
 }
 
 impl Log {
@@ -73,6 +70,7 @@ impl Log {
             log: self.clone(),
             name: format!("{name}-{}", nuid()),
             filter: filter.map(str::to_owned),
+            lined: false,
             position: after,
             pending: 0,
             reconnects: self.reconnects(),
@@ -86,6 +84,11 @@ fn nuid() -> String {
 }
 
 impl Tail {
+    /// Has entries come over a connection of their own, which costs less for each: for who reads long stretches.
+    pub(super) fn lined(self) -> Self {
+        Self { lined: true, ..self }
+    }
+
     /// Sequence of the last entry that was handed out, or where it started.
     pub fn position(&self) -> u64 {
         self.position
@@ -174,9 +177,9 @@ impl Tail {
         let consumer = stream.create_consumer(config).await.map_err(LogError::unavailable)?;
         self.pending = consumer.cached_info().num_pending;
         let inbox = self.log.client.new_inbox();
-        let subscriber = self.log.client.subscribe(inbox.clone()).await.map_err(LogError::unavailable)?;
-        let (consumer_sequence, outstanding, context) = (0, 0, None);
-        Ok(Attached { inbox, subscriber, consumer, consumer_sequence, outstanding, context })
+        let source = Source::open(&self.log, &self.name, &inbox, self.lined).await?;
+        let (consumer_sequence, outstanding) = (0, 0);
+        Ok(Attached { inbox, source, consumer, consumer_sequence, outstanding })
     }
 
     /// Fills `batch`; an `Err` says why this consumer is no longer to be trusted. What is in `batch` is good.
@@ -184,67 +187,56 @@ impl Tail {
         let attached = self.attached.as_mut().ok_or("not attached")?;
         attached.pull(&self.log).await?;
         let first = tokio::select! {
-            message = tokio::time::timeout(SILENCE, attached.subscriber.next()) => message.map_err(|_| "silence")?,
+            sent = tokio::time::timeout(SILENCE, attached.source.next()) => sent.map_err(|_| "silence")??,
             _ = self.reconnects.changed() => return Err("reconnected"),
         };
-        let mut next = Some(first.ok_or("the connection was closed")?);
+        let mut next = Some(first);
         let mut bytes = 0;
-        while let Some(message) = next {
-            bytes += message.payload.len();
-            self.take(message, batch)?;
+        while let Some(sent) = next {
+            bytes += sent.body.len();
+            self.take(sent, batch)?;
             let attached = self.attached.as_mut().ok_or("not attached")?;
             attached.pull(&self.log).await?;
             let more = batch.len() < most && bytes < BATCH_BYTES;
-            next = if more { attached.subscriber.next().now_or_never().flatten() } else { None };
+            next = if more { attached.source.next_now().transpose()? } else { None };
         }
         Ok(())
     }
 
-    fn take(&mut self, message: Message, batch: &mut Vec<Entry>) -> Result<(), &'static str> {
+    fn take(&mut self, sent: Sent, batch: &mut Vec<Entry>) -> Result<(), &'static str> {
         let attached = self.attached.as_mut().ok_or("not attached")?;
-        match message.status.map(|status| status.as_u16()) {
-            None | Some(200) => {}
-            Some(100) => return Ok(()),
-            Some(status) if ends_request(status, message.description.as_deref().unwrap_or_default()) => {
-                attached.ended(&message);
+        match sent.status {
+            None | Some(Status { code: 200, .. }) => {}
+            Some(Status { code: 100, .. }) => return Ok(()),
+            Some(status) if ends_request(&status) => {
+                attached.ended(&status);
                 return Ok(());
             }
             Some(_) => return Err("the server ended the consumer"),
         }
-        let context = attached.context.take().unwrap_or_else(|| self.log.context.clone());
-        let message = jetstream::Message { message, context };
-        let info = message.info().map_err(|_| "an entry came without its position")?;
-        if info.consumer_sequence != attached.consumer_sequence + 1 || info.stream_sequence <= self.position {
+        let position = sent.position.ok_or("an entry came without its position")?;
+        if position.of_consumer != attached.consumer_sequence + 1 || position.sequence <= self.position {
             return Err("an entry is missing");
         }
         attached.consumer_sequence += 1;
         attached.outstanding = attached.outstanding.saturating_sub(1);
-        let stored_at = DateTime::from_timestamp_nanos(
-            i64::try_from(info.published.unix_timestamp_nanos())
-                .map_err(|_| "an entry came without its time")?,
-        );
-        (self.position, self.pending) = (info.stream_sequence, info.pending);
-        let jetstream::Message { message, context } = message;
-        attached.context = Some(context);
-        let headers = message.headers.unwrap_or_default();
-        let subject = message.subject.to_string();
-        batch.push(Entry::new(self.position, stored_at, subject, &headers, message.payload));
+        (self.position, self.pending) = (position.sequence, position.pending);
+        let stored_at = DateTime::from_timestamp_nanos(position.stored_at);
+        batch.push(Entry::new(self.position, stored_at, sent.subject, sent.headers, sent.body));
         Ok(())
     }
 }
 
 /// Whether a status says that a request is over, and no more: 408 that it ran out, 409 that its bytes did, or that all of
 /// it came. Any other 409 is the consumer's end.
-fn ends_request(status: u16, said: &str) -> bool {
-    status == 408 || status == 409 && (said.contains("MaxBytes") || said == "Batch Completed")
+fn ends_request(Status { code, said, .. }: &Status) -> bool {
+    *code == 408 || *code == 409 && (said.contains("MaxBytes") || said == "Batch Completed")
 }
 
 impl Attached {
     /// A request is over: what it did not bring is not to be waited for.
-    fn ended(&mut self, message: &Message) {
-        let headers = message.headers.as_ref();
-        let told = headers.and_then(|headers| headers.get(NOT_BROUGHT)?.as_str().parse().ok());
-        self.outstanding = self.outstanding.saturating_sub(told.unwrap_or(self.outstanding));
+    fn ended(&mut self, status: &Status) {
+        self.outstanding = self.outstanding.saturating_sub(status.not_brought.unwrap_or(self.outstanding));
     }
 
     async fn pull(&mut self, log: &Log) -> Result<(), &'static str> {
@@ -257,8 +249,8 @@ impl Attached {
         });
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{}", self.consumer.cached_info().name);
         self.outstanding += PULL;
-        log.client
-            .publish_with_reply(subject, self.inbox.clone(), ask.to_string().into())
+        self.source
+            .ask(log, subject, &self.inbox, ask.to_string())
             .await
             .map_err(|_| "the connection was closed")
     }
