@@ -34,7 +34,8 @@ impl Nats {
         Self::start_with("").await
     }
 
-    async fn start_with(extra: &str) -> Self {
+    /// With more in its configuration.
+    pub async fn start_with(extra: &str) -> Self {
         let directory = TempDir::with_prefix("turnlog-nats-").unwrap().keep();
         let port = free_port();
         let shipped = std::fs::read_to_string(root().join("nats.conf")).unwrap();

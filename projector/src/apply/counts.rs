@@ -422,15 +422,22 @@ async fn moved(connection: &mut PgConnection, changes: &Changes<'_>) -> Result<V
 
 /// Counts everything that the tables hold, in the place of what was counted. The caller holds the transaction.
 pub(crate) async fn all(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    // Sorting all messages by conversation is most of it; next is to read them, which several workers may do where nothing
+    // is written by the same statement. They are few for the planner's taste.
+    sqlx::raw_sql(
+        "SET LOCAL work_mem = '64MB'; SET LOCAL parallel_tuple_cost = 0; SET LOCAL parallel_setup_cost = 0;
+         DELETE FROM day_counts",
+    )
+    .execute(&mut *connection)
+    .await?;
     let source = WHOLE.replace("%WHERE%", "");
     let messages = OF_MESSAGES.replace("%SOURCE%", &source);
     let conversations = OF_CONVERSATIONS.replace("%WHERE%", "");
-    // Sorting all messages by conversation is most of it.
-    sqlx::raw_sql("SET LOCAL work_mem = '64MB'; DELETE FROM day_counts").execute(&mut *connection).await?;
+    let mut tally = Tally::default();
     for (rows, bounds) in [(messages, ANSWER_BOUNDS.as_slice()), (conversations, DURATION_BOUNDS.as_slice())]
     {
-        let statement = format!("INSERT INTO day_counts {rows}");
-        sqlx::query(AssertSqlSafe(statement)).bind(bounds).execute(&mut *connection).await?;
+        let rows = sqlx::query_as(AssertSqlSafe(rows)).bind(bounds).fetch_all(&mut *connection).await?;
+        tally.add_rows(rows, 1);
     }
-    Ok(())
+    tally.write(connection).await
 }

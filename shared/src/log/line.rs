@@ -164,3 +164,6 @@ fn connect(password: Option<(String, String)>, name: &str) -> Connect {
         non_standard: NonStandardConnect::default(),
     }
 }
+
+#[cfg(test)]
+mod tests;

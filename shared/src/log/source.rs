@@ -131,13 +131,21 @@ impl Position {
     /// From the subject that an entry is acknowledged at (ADR-15). The client library reads it, too, but in 128 bits and
     /// from a message alone.
     fn of(reply: &str) -> Option<Self> {
-        let tokens = reply.strip_prefix("$JS.ACK.")?;
+        let mut tokens = [""; 9];
+        let mut found = 0;
+        for (slot, token) in tokens.iter_mut().zip(reply.strip_prefix("$JS.ACK.")?.split('.')) {
+            *slot = token;
+            found += 1;
+        }
         // Newer servers put their domain and a hash of the account before the stream, and may put more at the end.
-        let before = if tokens.split('.').count() > 7 { 4 } else { 2 };
-        let mut tokens = tokens.split('.').skip(before + 1);
-        let mut next = || tokens.next();
-        let (sequence, of_consumer) = (next()?.parse().ok()?, next()?.parse().ok()?);
-        Some(Self { sequence, of_consumer, stored_at: next()?.parse().ok()?, pending: next()?.parse().ok()? })
+        let tokens = if found == 7 { tokens.first_chunk::<7>()?.as_slice() } else { &tokens };
+        let [.., sequence, of_consumer, stored_at, pending] = tokens else { return None };
+        Some(Self {
+            sequence: sequence.parse().ok()?,
+            of_consumer: of_consumer.parse().ok()?,
+            stored_at: stored_at.parse().ok()?,
+            pending: pending.parse().ok()?,
+        })
     }
 }
 
