@@ -21,16 +21,16 @@ pub(crate) const SPILL_BUFFER: usize = 64 * 1024;
 /// anew. A conversation takes some 400.
 pub(crate) const FOLD_BYTES: usize = 48 * 1024 * 1024;
 
-/// Bytes of text that go to a file at once.
+/// Bytes that go to a file at once.
 pub(crate) const BLOCK_BYTES: usize = 256 * 1024;
 
 /// Bytes of a file that are written back to the disk at once, while it grows.
 pub(crate) const WRITE_BACK_BYTES: usize = 32 * 1024 * 1024;
 
-/// Blocks of text that wait for the thread that writes them.
-pub(crate) const BLOCKS_AHEAD: usize = 1;
+/// Blocks that wait for the thread that writes them: what comes while it waits for the disk.
+pub(crate) const BLOCKS_AHEAD: usize = 32;
 
-/// Row groups that wait for it: none, as they are large. One gathers while one is encoded.
+/// Row groups that wait for the thread that encodes them: none, as they are large. One gathers while one is encoded.
 pub(crate) const GROUPS_AHEAD: usize = 0;
 
 /// Rows of a Parquet row group: large enough to compress well, small enough to be read in part.

@@ -1,6 +1,7 @@
-//! Parquet: row groups that gather in memory, column by column, and are encoded in the thread of the file.
+//! Parquet: row groups that gather in memory, column by column, and are encoded while the next one gathers.
 
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 
 use bytes::Bytes;
 use parquet::basic::{Compression, Encoding, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel};
@@ -9,10 +10,11 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::{ColumnPath, Type, TypePtr};
 
-use super::{HashedFile, Written};
+use super::file::GrowingFile;
+use super::stage::Stage;
 use crate::cell::{Cell, Column, Kind, Row, Table};
 use crate::error::{ExportError, Result};
-use crate::limits::{GROUP_BYTES, GROUP_ROWS, ZSTD_LEVEL};
+use crate::limits::{GROUP_BYTES, GROUP_ROWS, GROUPS_AHEAD, ZSTD_LEVEL};
 
 /// Who writes, as files say it. Never a version: the same data set has the same bytes next year.
 const CREATED_BY: &str = "turnlog";
@@ -110,39 +112,30 @@ impl Gathered {
     }
 }
 
-/// The file of a table.
-pub(crate) struct GroupFile(SerializedFileWriter<HashedFile>);
+/// Encodes the groups of a table to a file, in a thread of its own.
+pub(super) fn encoder(table: &'static Table, file: GrowingFile) -> Result<Stage<Group>> {
+    let schema = schema(table).map_err(ExportError::encode)?;
+    let properties = Arc::new(properties(table).map_err(ExportError::encode)?);
+    let writer = SerializedFileWriter::new(file, schema, properties).map_err(ExportError::encode)?;
+    let encode = move |groups| encode(writer, groups).map_err(ExportError::encode)?.finish();
+    Ok(Stage::begin(GROUPS_AHEAD, encode))
+}
 
-impl GroupFile {
-    /// Begins it.
-    pub(crate) fn begin(table: &Table, file: HashedFile) -> Result<Self> {
-        let schema = schema(table).map_err(ExportError::encode)?;
-        let properties = Arc::new(properties(table).map_err(ExportError::encode)?);
-        SerializedFileWriter::new(file, schema, properties).map(Self).map_err(ExportError::encode)
-    }
-
-    /// Writes a group; nothing for one without rows.
-    pub(crate) fn write(&mut self, group: Group) -> Result<()> {
-        if group.rows == 0 {
-            return Ok(());
-        }
-        self.try_write(group).map_err(ExportError::encode)
-    }
-
-    fn try_write(&mut self, group: Group) -> parquet::errors::Result<()> {
-        let mut writer = self.0.next_row_group()?;
+/// Writes groups, nothing for one without rows, and then the end.
+fn encode(
+    mut file: SerializedFileWriter<GrowingFile>,
+    groups: Receiver<Group>,
+) -> parquet::errors::Result<GrowingFile> {
+    for group in groups.into_iter().filter(|group| group.rows > 0) {
+        let mut writer = file.next_row_group()?;
         for column in group.columns {
             if let Some(place) = writer.next_column()? {
                 column.write(place)?;
             }
         }
-        writer.close().map(|_| ())
+        writer.close()?;
     }
-
-    /// Writes the end.
-    pub(crate) fn finish(self) -> Result<Written> {
-        self.0.into_inner().map_err(ExportError::encode)?.finish()
-    }
+    file.into_inner()
 }
 
 fn schema(table: &Table) -> parquet::errors::Result<TypePtr> {

@@ -17,7 +17,7 @@ const NOT_BROUGHT: &str = "Nats-Pending-Messages";
 #[derive(Debug)]
 pub(super) enum Source {
     Client(Subscriber),
-    Line(Line),
+    Line(Box<Line>),
 }
 
 /// What the server sent: an entry, or word of the request.
@@ -45,7 +45,7 @@ impl Source {
     /// Listens at `inbox`: on a line of its own where one is wanted and can be had.
     pub(super) async fn open(log: &Log, name: &str, inbox: &str, lined: bool) -> Result<Self, LogError> {
         if lined && let Some(line) = Line::open(&log.settings, name, inbox).await {
-            return Ok(Self::Line(line));
+            return Ok(Self::Line(Box::new(line)));
         }
         let subscriber = log.client.subscribe(inbox.to_owned()).await.map_err(LogError::unavailable)?;
         Ok(Self::Client(subscriber))
