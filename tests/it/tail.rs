@@ -30,7 +30,7 @@ async fn filled_on(settings: &NatsSettings, small: u64, large: u64) -> Log {
 }
 
 fn sequences(entries: Vec<Entry>) -> Vec<u64> {
-    entries.iter().map(|entry| entry.sequence).collect()
+    entries.into_iter().map(|entry| entry.sequence).collect()
 }
 
 #[tokio::test]
