@@ -9,7 +9,7 @@ const GREETING: &str = r#"INFO {"server_id":"x","version":"2.15.1","headers":tru
 /// As a cluster tells of its servers.
 const TOLD: &str = r#"INFO {"server_id":"x","host":"here","connect_urls":["10.0.0.1:4222","10.0.0.2:4222"]}"#;
 const ENTRY: &str =
-    "HMSG evt.c.x 1 $JS.ACK.EVENTS.me.1.7.3.17.9 22 26\r\nNATS/1.0\r\nce-id: a\r\n\r\nbody\r\n";
+    "HMSG a.b.c 1 $JS.ACK.EVENTS.me.1.7.3.17.9 22 26\r\nNATS/1.0\r\nce-id: a\r\n\r\nbody\r\n";
 
 /// A server that greets so, answers what it is told first with `answer`, and keeps what it is told.
 async fn server(greeting: &'static str, answer: &'static str) -> (String, JoinHandle<Vec<String>>) {
@@ -53,7 +53,7 @@ async fn what_a_server_says_besides_entries_is_passed_over_and_a_ping_is_answere
     let mut line = Line::open(&settings, "reader", "_INBOX.me").await.unwrap();
     for _ in 0..2 {
         let message = line.next().await.unwrap();
-        assert_eq!(message.base.subject.as_str(), "evt.c.x");
+        assert_eq!(message.base.subject.as_str(), "a.b.c");
         assert_eq!(message.base.payload.as_ref(), b"body");
     }
     line.ask("$JS.API.NEXT".into(), "{}".into()).await.unwrap();
