@@ -8,8 +8,7 @@ use crate::config::Secret;
 const GREETING: &str = r#"INFO {"server_id":"x","version":"2.15.1","headers":true,"max_payload":1048576}"#;
 /// As a cluster tells of its servers.
 const TOLD: &str = r#"INFO {"server_id":"x","host":"here","connect_urls":["10.0.0.1:4222","10.0.0.2:4222"]}"#;
-const ENTRY: &str =
-    "HMSG a.b.c 1 $JS.ACK.EVENTS.me.1.7.3.17.9 22 26\r\nNATS/1.0\r\nce-id: a\r\n\r\nbody\r\n";
+const ENTRY: &str = "HMSG a.b.c 1 $JS.ACK.EVENTS.me.1.7.3.17.9 22 26\r\nNATS/1.0\r\nce-id: a\r\n\r\nbody\r\n";
 
 /// A server that greets so, answers what it is told first with `answer`, and keeps what it is told.
 async fn server(greeting: &'static str, answer: &'static str) -> (String, JoinHandle<Vec<String>>) {
