@@ -28,7 +28,7 @@ pub(crate) const BLOCK_BYTES: usize = 256 * 1024;
 pub(crate) const WRITE_BACK_BYTES: usize = 32 * 1024 * 1024;
 
 /// Blocks that wait for the thread that writes them: what comes while it waits for the disk.
-pub(crate) const BLOCKS_AHEAD: usize = 32;
+pub(crate) const BLOCKS_AHEAD: usize = 8;
 
 /// Row groups that wait for the thread that encodes them: none, as they are large. One gathers while one is encoded.
 pub(crate) const GROUPS_AHEAD: usize = 0;
