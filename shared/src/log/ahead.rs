@@ -1,8 +1,6 @@
-//! The log read from one end to the other, as fast as it goes: by a thread and a connection of its own.
-//!
-//! What an entry costs most is that the client takes its headers apart. On a thread that does nothing else, with the
-//! connection's own task beside it, no other thread is woken for each message, and what is allocated is freed where it
-//! was: that takes a quarter off (docs/PERFORMANCE.md). What is sealed is opened by whoever takes the entries.
+//! The log read from one end to the other, as fast as it goes: by a thread of its own, over a line of its own where one
+//! can be had (decision 33). On a thread that does nothing else nobody else is woken for each entry. What is sealed is
+//! opened by whoever takes the entries.
 
 use tokio::runtime;
 use tokio::sync::mpsc;
