@@ -81,14 +81,23 @@ const ALL_TABLES: &str = "
     SELECT format('%I.%I', $1, relname) FROM pg_class
     WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND relkind = 'r' ORDER BY relname";
 
+/// What tables need once they are full: what the planner knows, and autovacuum as those that are read have it. $1: the
+/// generation.
+const SETTLING: &str = "
+    SELECT format('ANALYZE %1$I.%2$I; ALTER TABLE %1$I.%2$I RESET (autovacuum_enabled)', $1, m.relname)
+           || coalesce(format('; ALTER TABLE %I.%I SET (%s)', $1, m.relname, array_to_string(l.reloptions, ', ')), '')
+    FROM pg_class m
+    JOIN pg_class l ON l.relname = m.relname AND l.relnamespace = 'read_v1'::regnamespace AND l.relkind = 'r'
+    WHERE m.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND m.relkind = 'r' ORDER BY m.relname";
+
 /// Makes empty tables, without the indexes that are made when they are full. What a run that died has left goes.
 ///
 /// Those that are to be kept are logged from the beginning: to be set so when they are full they would be written twice.
 pub(crate) async fn make(connection: &mut PgConnection, part: Part, kept: bool) -> Result<(), sqlx::Error> {
     let search = part == Part::Search;
     let mut all = vec![format!("DROP SCHEMA IF EXISTS {BUILDING} CASCADE; CREATE SCHEMA {BUILDING}")];
-    let tables = sqlx::query_scalar(TABLES).bind(BUILDING).bind(&SEARCH[..]).bind(search).bind(kept);
-    all.extend(tables.fetch_all(&mut *connection).await?);
+    let made = sqlx::query_scalar(TABLES).bind(BUILDING).bind(&SEARCH[..]).bind(search).bind(kept);
+    all.extend(made.fetch_all(&mut *connection).await?);
     if !search {
         all.extend(indexes(connection, part, false).await?);
         all.push(format!(
@@ -96,11 +105,26 @@ pub(crate) async fn make(connection: &mut PgConnection, part: Part, kept: bool) 
              INSERT INTO {BUILDING}.checkpoint (name, epoch, last_sequence) SELECT name, '', 0 FROM {LIVE}.checkpoint"
         ));
     }
+    run(connection, &all).await?;
+    // Autovacuum would come when many rows are there, and indexes wait for it.
+    let quiet = |table| format!("ALTER TABLE {table} SET (autovacuum_enabled = off)");
+    let all: Vec<_> = tables(connection, BUILDING).await?.into_iter().map(quiet).collect();
     run(connection, &all).await
 }
 
+/// What a part that is full needs to be read and written, statement by statement: its indexes first.
+pub(crate) async fn completion(
+    connection: &mut PgConnection,
+    part: Part,
+) -> Result<Vec<String>, sqlx::Error> {
+    let mut statements = indexes(connection, part, true).await?;
+    let settling = sqlx::query_scalar(SETTLING).bind(BUILDING).fetch_all(connection);
+    statements.extend(settling.await?);
+    Ok(statements)
+}
+
 /// The statements that make the indexes that are made afterwards, or the others.
-pub(crate) async fn indexes(
+async fn indexes(
     connection: &mut PgConnection,
     part: Part,
     afterwards: bool,

@@ -50,9 +50,11 @@ pub(crate) struct Item {
     pub(crate) stored_at: DateTime<Utc>,
     pub(crate) subject: String,
     pub(crate) event_id: String,
+    /// Bytes of its body.
+    size: usize,
     pub(crate) event: Result<Event, Unreadable>,
-    /// What a report says.
-    pub(crate) reading: Option<Reading>,
+    /// What a report says; few items have one.
+    pub(crate) reading: Option<Box<Reading>>,
     /// Of an erasure: what is left of the conversations and dreams that it touches.
     pub(crate) left: Vec<Item>,
 }
@@ -72,7 +74,6 @@ pub(crate) struct Unreadable {
 
 impl From<Entry> for Item {
     fn from(entry: Entry) -> Self {
-        let event_id = entry.event_id().to_owned();
         let event = entry.decode().map_err(|error| {
             let newer = matches!(error, DecodeError::UnknownType(_));
             Unreadable {
@@ -83,19 +84,18 @@ impl From<Entry> for Item {
                 source: entry.told_by().filter(|_| entry.is_erased()),
             }
         });
-        let (sequence, stored_at, subject) = (entry.sequence, entry.stored_at, entry.subject);
-        Self { sequence, stored_at, subject, event_id, event, reading: None, left: Vec::new() }.understood()
+        let size = entry.body.len();
+        let (sequence, stored_at, subject, event_id) = entry.into_place();
+        let mut item =
+            Self { sequence, stored_at, subject, event_id, size, event, reading: None, left: Vec::new() };
+        item.understand();
+        item
     }
 }
 
 impl Item {
     /// Reads what a report says. What this version cannot read is set aside, and with it a webhook that no version
     /// before could.
-    fn understood(mut self) -> Self {
-        self.understand();
-        self
-    }
-
     fn understand(&mut self) {
         let (kind, payload, source, why) = match &self.event {
             Ok(Event::ConversationReported(Report { kind, payload, source, .. })) => (
@@ -118,8 +118,17 @@ impl Item {
             let (reason, source) = (format!("{why}{NOT_UNDERSTOOD}"), *source);
             self.set_aside(reason, Some(source));
         } else {
-            self.reading = reading;
+            self.reading = reading.map(Box::new);
         }
+    }
+
+    /// Whether there is more of it elsewhere.
+    fn lacks_something(&self) -> bool {
+        self.is_of_erasure() || self.payload_elsewhere().is_some()
+    }
+
+    fn is_of_erasure(&self) -> bool {
+        matches!(self.event, Ok(Event::ParticipantErased(_)))
     }
 
     /// Where the payload is, if it is not in the event.
@@ -244,38 +253,40 @@ impl Intake {
 }
 
 async fn read(log: Log, objects: Objects, after: u64, basket: Arc<Basket>) -> LogError {
-    let mut ahead = match log.ahead("projector", after, None).await {
+    let mut ahead = match log.ahead::<Item>("projector", after, None).await {
         Ok(ahead) => ahead,
         Err(error) => return error,
     };
     loop {
         basket.room().await;
-        let entries = match ahead.next_batch().await {
-            Ok(entries) => entries,
+        let mut items = match ahead.next_batch().await {
+            Ok(items) => items,
             Err(error) => return error,
         };
-        let (mut items, mut bytes) = (Vec::with_capacity(entries.len()), 0);
-        for entry in entries {
-            let size = entry.body.len();
-            let item = Item::from(entry);
-            if matches!(item.event, Ok(Event::ParticipantErased(_))) {
-                items.push(fetch_left_patiently(item, &log, &objects).await);
-                continue;
+        // Few lack anything: what is complete goes on as it is.
+        while let Some(lacking) = items.iter().position(Item::lacks_something) {
+            let rest = items.split_off(lacking + 1);
+            let item = items.pop();
+            basket.put(items);
+            items = rest;
+            if let Some(item) = item {
+                basket.put(vec![completed(item, &log, &objects).await]);
             }
-            if item.payload_elsewhere().is_none() {
-                items.push(item);
-                bytes += size;
-                continue;
-            }
-            let (item, size) = fetch_patiently(item, &objects).await;
-            items.push(item);
             // Large payloads go one by one: read, each takes much more than its text.
-            basket.put(std::mem::take(&mut items), bytes + size.saturating_mul(LARGE_COST));
-            bytes = 0;
             basket.room().await;
         }
-        basket.put(items, bytes);
+        basket.put(items);
     }
+}
+
+/// Fetches what an item lacks.
+async fn completed(item: Item, log: &Log, objects: &Objects) -> Item {
+    if item.is_of_erasure() {
+        return fetch_left_patiently(item, log, objects).await;
+    }
+    let (mut item, size) = fetch_patiently(item, objects).await;
+    item.size += size.saturating_mul(LARGE_COST);
+    item
 }
 
 /// Fetches a payload, waiting for the object store as long as it takes.
@@ -326,10 +337,14 @@ impl Basket {
         }
     }
 
-    fn put(&self, items: Vec<Item>, bytes: usize) {
+    fn put(&self, items: Vec<Item>) {
         let mut held = self.lock();
-        held.bytes += bytes;
-        held.items.extend(items);
+        held.bytes += items.iter().map(|item| item.size).sum::<usize>();
+        if held.items.is_empty() {
+            held.items = items;
+        } else {
+            held.items.extend(items);
+        }
         drop(held);
         self.filled.notify_one();
     }

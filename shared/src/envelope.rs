@@ -113,8 +113,9 @@ impl Envelope {
     /// [`SealError::NoRandomness`].
     pub fn seal(mut self, owner: &str, key: &DataKey) -> Result<Self, SealError> {
         let type_name = self.headers.get(TYPE).map(|name| name.as_str()).unwrap_or_default();
-        let place = place(self.subject.as_str(), self.id.as_str(), type_name);
-        self.body = key.seal(&place, &self.body)?.into();
+        let mut bound = Vec::new();
+        place(self.subject.as_str(), self.id.as_str(), type_name, &mut bound);
+        self.body = key.seal(&bound, &self.body)?.into();
         self.headers.insert(KEY_ID, owner);
         Ok(self)
     }
@@ -238,6 +239,11 @@ impl Entry {
         &self.headers.id
     }
 
+    /// Its sequence, when it was stored, its subject and its id, for who has read the rest.
+    pub fn into_place(self) -> (u64, DateTime<Utc>, String, String) {
+        (self.sequence, self.stored_at, self.subject, self.headers.id)
+    }
+
     /// The event's type (`ce-type`), empty where it has none.
     pub fn event_type(&self) -> &str {
         self.headers.event_type.as_deref().unwrap_or_default()
@@ -301,11 +307,12 @@ impl Entry {
     }
 
     /// Puts the content in the place of the sealed body; without a key it stays closed, as its owner was erased. Whatever
-    /// reads the log does this before it hands an entry out.
-    pub(crate) fn open(&mut self, key: Option<&DataKey>) {
-        let place = place(&self.subject, &self.headers.id, self.event_type());
+    /// reads the log does this before it hands an entry out. In `scratch` is written what comes.
+    pub(crate) fn open(&mut self, key: Option<&DataKey>, scratch: &mut Vec<u8>) {
+        scratch.clear();
+        place(&self.subject, &self.headers.id, self.event_type(), scratch);
         let opened = match key {
-            Some(key) => key.open(&place, &self.body).map_err(Closed::Changed),
+            Some(key) => key.open(scratch, &self.body).map_err(Closed::Changed),
             None => Err(Closed::Erased),
         };
         match opened {
@@ -315,9 +322,11 @@ impl Entry {
     }
 }
 
-/// What a sealed body is bound to.
-fn place(subject: &str, id: &str, type_name: &str) -> Vec<u8> {
-    [subject, id, type_name].join("\0").into_bytes()
+/// Appends what a sealed body is bound to.
+fn place(subject: &str, id: &str, type_name: &str, to: &mut Vec<u8>) {
+    for part in [subject, "\0", id, "\0", type_name] {
+        to.extend_from_slice(part.as_bytes());
+    }
 }
 
 impl Event {

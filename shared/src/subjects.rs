@@ -70,7 +70,13 @@ impl Subject {
     /// The subject of the aggregate of this kind and id.
     pub fn of(aggregate: Aggregate, id: &str) -> Self {
         let kind = aggregate.as_str();
-        Self(format!("evt.{kind}.{}", token(kind, id)))
+        // Made for every event that is read; put together by formatting, it takes twice as long.
+        let mut subject = String::with_capacity(48);
+        for part in ["evt.", kind, "."] {
+            subject.push_str(part);
+        }
+        URL_SAFE_NO_PAD.encode_string(&hash(kind, id)[..TOKEN_BYTES], &mut subject);
+        Self(subject)
     }
 
     /// A conversation's subject.
@@ -252,13 +258,17 @@ pub fn object_meta(name: &str) -> String {
 }
 
 fn token(kind: &str, id: &str) -> String {
-    let hash = Sha256::new()
+    URL_SAFE_NO_PAD.encode(&hash(kind, id)[..TOKEN_BYTES])
+}
+
+fn hash(kind: &str, id: &str) -> [u8; 32] {
+    Sha256::new()
         .chain_update("turnlog:")
         .chain_update(kind)
         .chain_update(":")
         .chain_update(id)
-        .finalize();
-    URL_SAFE_NO_PAD.encode(&hash[..TOKEN_BYTES])
+        .finalize()
+        .into()
 }
 
 #[cfg(test)]

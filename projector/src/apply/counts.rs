@@ -15,6 +15,10 @@ use sqlx::{AssertSqlSafe, FromRow, PgConnection};
 use super::{column, erasures};
 use crate::rows::{Changes, ConversationRow, MessageRow};
 
+mod whole;
+
+pub(crate) use whole::Whole;
+
 /// What messages come to. Each source names its messages, how long they are, and when they were asked for, where a user's
 /// message stands before them. $1: [`ANSWER_BOUNDS`].
 const OF_MESSAGES: &str = "
@@ -194,6 +198,26 @@ impl<'a> Tally<'a> {
     }
 }
 
+/// When a message was said, if it asks for an answer.
+fn asks(row: &MessageRow<'_>) -> Option<DateTime<Utc>> {
+    (row.role == Speaker::User.as_str()).then_some(row.said_at)
+}
+
+/// What a message comes to that stands after what was asked then, as [`OF_MESSAGES`] has it: measures, buckets, totals.
+fn of_message(
+    row: &MessageRow<'_>,
+    asked_at: Option<DateTime<Utc>>,
+) -> impl Iterator<Item = (&'static str, i32, i64)> {
+    let characters = i64::try_from(row.content.chars().count()).unwrap_or(i64::MAX);
+    let of_user = asks(row).is_some();
+    let measure = if of_user { names::OF_USERS } else { names::OF_ASSISTANTS };
+    let answer = asked_at.filter(|at| !of_user && *at <= row.said_at).map(|at| {
+        let waited = (row.said_at - at).num_microseconds().unwrap_or(i64::MAX) / 1_000;
+        (names::ANSWERS, bucket(&ANSWER_BOUNDS, waited), waited)
+    });
+    [(measure, 0, characters)].into_iter().chain(answer)
+}
+
 /// What the tables know, before a batch, of a conversation with a call, or in which somebody spoke before.
 #[derive(Debug)]
 struct Known {
@@ -294,27 +318,16 @@ impl<'a> Counting<'a> {
 
     /// Messages that are new, in the order of the log, as the database counts them.
     fn said(&mut self, rows: &[MessageRow<'a>]) {
-        let user = Speaker::User.as_str();
         let mut asked: HashMap<&str, Option<DateTime<Utc>>> = HashMap::new();
         for row in rows.iter().filter(|row| !self.whole.contains(row.conversation)) {
-            let asks = (row.role == user).then_some(row.said_at);
-            let before = asked.insert(row.conversation, asks);
+            let before = asked.insert(row.conversation, asks(row));
             let known = self.known.get(row.conversation);
             let asked_at = before.unwrap_or_else(|| known?.asked_at);
-            let key = Key {
-                day: row.said_at.date_naive(),
-                company: self.company(row.conversation).into(),
-                provider: row.provider.into(),
-                measure: if row.role == user { names::OF_USERS } else { names::OF_ASSISTANTS }.into(),
-                bucket: 0,
-            };
-            if let Some(at) = asked_at.filter(|at| row.role != user && *at <= row.said_at) {
-                let waited = (row.said_at - at).num_microseconds().unwrap_or(i64::MAX) / 1_000;
-                let bucket = bucket(&ANSWER_BOUNDS, waited);
-                self.tally.add(Key { measure: names::ANSWERS.into(), bucket, ..key.clone() }, 1, waited);
+            for (measure, bucket, total) in of_message(row, asked_at) {
+                let company = self.company(row.conversation).into();
+                let (day, provider) = (row.said_at.date_naive(), row.provider.into());
+                self.tally.add(Key { day, company, provider, measure: measure.into(), bucket }, 1, total);
             }
-            let characters = i64::try_from(row.content.chars().count()).unwrap_or(i64::MAX);
-            self.tally.add(key, 1, characters);
         }
     }
 
@@ -418,26 +431,4 @@ async fn moved(connection: &mut PgConnection, changes: &Changes<'_>) -> Result<V
     )
     .fetch_all(connection)
     .await
-}
-
-/// Counts everything that the tables hold, in the place of what was counted. The caller holds the transaction.
-pub(crate) async fn all(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    // Sorting all messages by conversation is most of it; next is to read them, which several workers may do where nothing
-    // is written by the same statement. They are few for the planner's taste.
-    sqlx::raw_sql(
-        "SET LOCAL work_mem = '64MB'; SET LOCAL parallel_tuple_cost = 0; SET LOCAL parallel_setup_cost = 0;
-         DELETE FROM day_counts",
-    )
-    .execute(&mut *connection)
-    .await?;
-    let source = WHOLE.replace("%WHERE%", "");
-    let messages = OF_MESSAGES.replace("%SOURCE%", &source);
-    let conversations = OF_CONVERSATIONS.replace("%WHERE%", "");
-    let mut tally = Tally::default();
-    for (rows, bounds) in [(messages, ANSWER_BOUNDS.as_slice()), (conversations, DURATION_BOUNDS.as_slice())]
-    {
-        let rows = sqlx::query_as(AssertSqlSafe(rows)).bind(bounds).fetch_all(&mut *connection).await?;
-        tally.add_rows(rows, 1);
-    }
-    tally.write(connection).await
 }

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use super::gathered::{Gathered, told};
 use super::throttle::Throttle;
 use super::{RebuildError, Stage, Step, copy};
-use crate::apply;
+use crate::apply::{self, counts};
 use crate::database::{Database, Nature, impersonal, nature};
 use crate::fold::{cut_at_erasures, fold};
 use crate::generation::{self, BUILDING, Part};
@@ -24,14 +24,17 @@ pub(crate) struct Fill {
     ahead: Vec<Item>,
     position: u64,
     gathered: Gathered,
+    /// What is in the tables by COPY.
+    counts: counts::Whole,
 }
 
 impl Fill {
     /// Goes on after this position.
     pub(crate) fn new(connection: PgConnection, log: &Log, objects: &Objects, position: u64) -> Self {
         let intake = Intake::start(log, objects, position);
-        let (epoch, ahead, gathered) = (log.epoch().to_owned(), Vec::new(), Gathered::default());
-        Self { connection, epoch, intake, ahead, position, gathered }
+        let (epoch, ahead) = (log.epoch().to_owned(), Vec::new());
+        let (gathered, counts) = (Gathered::default(), counts::Whole::default());
+        Self { connection, epoch, intake, ahead, position, gathered, counts }
     }
 
     /// The last event that is in the tables.
@@ -83,6 +86,7 @@ impl Fill {
                 (Err(_), one @ [_]) => {
                     self.write_gathered().await?;
                     self.project(one).await?;
+                    self.counts.give_up();
                 }
                 (Err(_), many) => {
                     let (first, second) = many.split_at(many.len() / 2);
@@ -106,15 +110,14 @@ impl Fill {
         show: &mut (dyn FnMut(Step) + Send),
     ) -> Result<(), RebuildError> {
         let mut beside = database.connect_at_length(BUILDING).await?;
+        let counts = std::mem::take(&mut self.counts);
         let counting = async {
             let mut transaction = beside.begin().await?;
-            apply::counts::all(&mut transaction).await?;
+            counts.write(&mut transaction).await?;
             transaction.commit().await
         };
         let indexing = async {
-            let tables = generation::tables(&mut self.connection, BUILDING).await?;
-            let mut statements = generation::indexes(&mut self.connection, Part::Tables, true).await?;
-            statements.extend(tables.iter().map(|table| format!("ANALYZE {table}")));
+            let statements = generation::completion(&mut self.connection, Part::Tables).await?;
             let of = statements.len() as u64;
             for (done, statement) in (0..).zip(statements) {
                 show(Step { stage: Stage::Indexes, done, of });
@@ -175,6 +178,8 @@ impl Fill {
             apply::conversations(&mut transaction, &self.gathered.all()).await?;
         }
         transaction.commit().await?;
+        self.counts.said(&messages);
+        changes.corrections.iter().for_each(|row| self.counts.changed(row.conversation));
         if self.gathered.is_full() {
             self.gathered.clear();
         }

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use super::exchange::{lock, quiet};
 use super::{RebuildError, Stage, Step, Throttle};
 use crate::database::Database;
-use crate::generation::{self, BUILDING, LIVE, Part, SEARCH};
+use crate::generation::{self, BUILDING, LIVE, Part};
 use crate::index;
 
 /// Sequences that are indexed at once, and at most while the indexer waits.
@@ -35,12 +35,8 @@ pub(super) async fn rebuild(
         position = advance(&mut connection, position, wanted).await?;
         show(Step { stage: Stage::Search, done: position.unsigned_abs(), of: wanted.unsigned_abs() });
     }
-    for index in generation::indexes(control, Part::Search, true).await? {
-        sqlx::raw_sql(AssertSqlSafe(index)).execute(&mut connection).await?;
-    }
-    for table in SEARCH {
-        let analyze = format!("ANALYZE {BUILDING}.{table}");
-        sqlx::raw_sql(AssertSqlSafe(analyze)).execute(&mut connection).await?;
+    for statement in generation::completion(control, Part::Search).await? {
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await?;
     }
     for _ in 0..TRIES {
         let mut wanted = indexed(control).await?;

@@ -55,7 +55,7 @@ struct Attached {
 
 impl Log {
     /// Opens what is sealed in entries that are taken from the server already, so whatever stands in the way is waited out.
-    pub(super) async fn unseal_patiently(&self, batch: &mut [Entry]) {
+    async fn unseal_patiently(&self, batch: &mut [Entry]) {
         while let Err(error) = self.unseal(batch).await {
             let position = batch.last().map(|entry| entry.sequence);
             tracing::warn!(%error, position, "what is sealed cannot be opened yet");
@@ -126,13 +126,6 @@ impl Tail {
     /// # Errors
     /// [`LogError::Replaced`] when the stream is another one. Anything else is waited out.
     pub async fn next_batch(&mut self, most: usize) -> Result<Vec<Entry>, LogError> {
-        let mut batch = self.next_sealed(most).await?;
-        self.log.unseal_patiently(&mut batch).await;
-        Ok(batch)
-    }
-
-    /// The same, sealed as they lie in the log.
-    pub(super) async fn next_sealed(&mut self, most: usize) -> Result<Vec<Entry>, LogError> {
         loop {
             self.attach().await?;
             let mut batch = Vec::new();
@@ -142,6 +135,7 @@ impl Tail {
                 self.attached = None;
             }
             if !batch.is_empty() {
+                self.log.unseal_patiently(&mut batch).await;
                 return Ok(batch);
             }
         }

@@ -97,21 +97,19 @@ impl Keyring {
     pub(crate) async fn open(&self, entries: &mut [Entry]) -> Result<(), Arc<KeyError>> {
         // A key is looked for once for all that it sealed, as that takes as long as opening some of it.
         let (mut owners, mut numbers) = (Vec::new(), HashMap::new());
-        let number = |entry: &Entry| {
-            let owner = entry.key_id()?;
-            if let Some(number) = numbers.get(owner) {
-                return Some(*number);
-            }
-            numbers.insert(owner.to_owned(), owners.len());
-            owners.push(owner.to_owned());
-            Some(owners.len() - 1)
+        let number = |entry| {
+            let owner = Entry::key_id(entry)?;
+            Some(*numbers.entry(owner).or_insert_with(|| {
+                owners.push(owner);
+                owners.len() - 1
+            }))
         };
         let sealed: Vec<Option<usize>> = entries.iter().map(number).collect();
         let (mut slots, mut missing) = (Vec::with_capacity(owners.len()), Vec::new());
         for (number, owner) in owners.into_iter().enumerate() {
-            let slot = self.0.cache.get(&owner).await;
+            let slot = self.0.cache.get(owner).await;
             if slot.is_none() {
-                missing.push((number, owner));
+                missing.push((number, owner.to_owned()));
             }
             slots.push(slot.flatten());
         }
@@ -123,9 +121,10 @@ impl Keyring {
         while let Some((number, slot)) = found.try_next().await? {
             slots[number] = slot;
         }
+        let mut scratch = Vec::new();
         for (entry, number) in entries.iter_mut().zip(sealed) {
             if let Some(number) = number {
-                entry.open(slots[number].as_ref().map(|found| &*found.key));
+                entry.open(slots[number].as_ref().map(|found| &*found.key), &mut scratch);
             }
         }
         Ok(())
