@@ -85,7 +85,7 @@ const ALL_TABLES: &str = "
 /// generation.
 const SETTLING: &str = "
     SELECT format('ANALYZE %1$I.%2$I; ALTER TABLE %1$I.%2$I RESET (autovacuum_enabled)', $1, m.relname)
-           || coalesce(format('; ALTER TABLE %I.%I SET (%s)', $1, m.relname, array_to_string(l.reloptions, ', ')), '')
+           || coalesce(format('; ALTER TABLE %I.%I SET (', $1, m.relname) || array_to_string(l.reloptions, ', ') || ')', '')
     FROM pg_class m
     JOIN pg_class l ON l.relname = m.relname AND l.relnamespace = 'read_v1'::regnamespace AND l.relkind = 'r'
     WHERE m.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND m.relkind = 'r' ORDER BY m.relname";
