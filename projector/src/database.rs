@@ -95,10 +95,11 @@ impl Database {
     /// A connection for work that takes as long as it takes, whose statements name the tables of these schemas.
     pub(crate) async fn connect_at_length(&self, schemas: &str) -> Result<PgConnection, sqlx::Error> {
         let mut connection = self.connect().await?;
-        // Who was killed is noticed also within a statement, so that what it held is free again.
+        // Who was killed is noticed also within a statement, so that what it held is free again. Nothing here gains what
+        // it takes to compile it.
         let settings = format!(
             "SET search_path = {schemas}; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;
-             SET client_connection_check_interval = '1s'; SET maintenance_work_mem = '128MB'"
+             SET client_connection_check_interval = '1s'; SET maintenance_work_mem = '128MB'; SET jit = off"
         );
         sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut connection).await?;
         Ok(connection)

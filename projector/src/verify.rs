@@ -11,7 +11,7 @@ use shared::config::DatabaseSettings;
 use shared::events::unknown::Tally;
 use shared::log::{Extent, Log};
 use shared::objects::Objects;
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 pub(crate) use sample::Sampler;
 
@@ -94,11 +94,21 @@ pub async fn run(
         fill.finish(&database, show).await?;
         let mut snapshot = database.connect_at_length("pg_catalog").await?;
         meet(&mut control, &mut fill, &mut snapshot, &migration).await?;
-        compare::all(&mut snapshot, fill.position(), show, found).await
+        let mut beside = database.connect_at_length("pg_catalog").await?;
+        join(&mut beside, &mut snapshot).await?;
+        compare::all([&mut snapshot, &mut beside], fill.position(), show, found).await
     };
     let compared = compared.await;
     rebuild::discard(&mut control).await;
     compared
+}
+
+/// Begins the snapshot that the other connection has.
+async fn join(connection: &mut PgConnection, other: &mut PgConnection) -> Result<(), RebuildError> {
+    let name: String = sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(other).await?;
+    let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{name}'");
+    sqlx::raw_sql(AssertSqlSafe(begin)).execute(connection).await?;
+    Ok(())
 }
 
 /// Brings what was folded to where the tables are, and begins the snapshot there.

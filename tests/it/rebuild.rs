@@ -339,9 +339,11 @@ async fn killed_at_any_point_it_leaves_all_as_it_was_and_the_next_run_is_whole()
                 std::thread::yield_now();
             }
             child.kill().unwrap();
-            child.wait().unwrap().success()
+            child.wait().unwrap().code()
         });
-        ended = done.await.unwrap();
+        let code = done.await.unwrap();
+        assert!(matches!(code, None | Some(0)), "it ended by itself with {code:?}");
+        ended = code.is_some();
         if ended {
             break;
         }

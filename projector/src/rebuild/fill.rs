@@ -26,6 +26,8 @@ pub(crate) struct Fill {
     gathered: Gathered,
     /// What is in the tables by COPY.
     counts: counts::Whole,
+    /// Conversations were claimed after something was said in them.
+    has_claims: bool,
 }
 
 impl Fill {
@@ -34,7 +36,7 @@ impl Fill {
         let intake = Intake::start(log, objects, position);
         let (epoch, ahead) = (log.epoch().to_owned(), Vec::new());
         let (gathered, counts) = (Gathered::default(), counts::Whole::default());
-        Self { connection, epoch, intake, ahead, position, gathered, counts }
+        Self { connection, epoch, intake, ahead, position, gathered, counts, has_claims: false }
     }
 
     /// The last event that is in the tables.
@@ -58,14 +60,16 @@ impl Fill {
         }
         self.write_gathered().await?;
         let mut transaction = self.connection.begin().await?;
-        // Claims found none of their messages so far: what they are looked up by is made later.
-        sqlx::raw_sql(
-            "UPDATE messages AS m SET participant_id = c.participant_id FROM conversations AS c
-             WHERE c.token = m.conversation AND c.claim_sequence IS NOT NULL AND m.participant_id IS NULL
-                   AND m.sequence < c.claim_sequence",
-        )
-        .execute(&mut *transaction)
-        .await?;
+        if self.has_claims {
+            // They found none of their messages so far: what they are looked up by is made later.
+            sqlx::raw_sql(
+                "UPDATE messages AS m SET participant_id = c.participant_id FROM conversations AS c
+                 WHERE c.token = m.conversation AND c.claim_sequence IS NOT NULL AND m.participant_id IS NULL
+                       AND m.sequence < c.claim_sequence",
+            )
+            .execute(&mut *transaction)
+            .await?;
+        }
         sqlx::query("UPDATE checkpoint SET last_sequence = $1, epoch = $2 WHERE name = 'read'")
             .bind(number(self.position))
             .bind(&self.epoch)
@@ -160,6 +164,7 @@ impl Fill {
         let told = told(&changes);
         let messages = std::mem::take(&mut changes.messages);
         let claims = std::mem::take(&mut changes.claims);
+        self.has_claims |= !claims.is_empty();
         let conversations = std::mem::take(&mut changes.conversations);
         let (written, later): (Vec<_>, Vec<_>) =
             conversations.into_iter().partition(|row| told.contains(row.token));

@@ -1,5 +1,7 @@
 //! Rows of two generations, table by table, in one snapshot.
 
+use std::sync::{Mutex, PoisonError};
+
 use futures::TryStreamExt;
 use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, FromRow, PgConnection};
@@ -24,7 +26,8 @@ const SHAPES: &str = "
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
                   AND NOT (c.relname = $2 AND a.attname = ANY ($3))) AS columns
     FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
-    WHERE c.relnamespace = 'read_v1'::regnamespace AND c.relkind = 'r' AND c.relname <> ALL ($1) ORDER BY 1";
+    WHERE c.relnamespace = 'read_v1'::regnamespace AND c.relkind = 'r' AND c.relname <> ALL ($1)
+    ORDER BY pg_relation_size(c.oid) DESC, 1";
 
 /// How a table looks.
 #[derive(Debug, FromRow)]
@@ -42,36 +45,72 @@ struct Pair {
     log: Option<Value>,
 }
 
-/// Compares all tables, and whether every message can be searched for.
+/// What is to be compared.
+struct Task {
+    /// Counted, too; absent for the search index, which is not the log's.
+    counted: Option<String>,
+    table: String,
+    statement: String,
+}
+
+/// What was found so far, by whoever looks.
+struct Findings<'a> {
+    tasks: std::vec::IntoIter<Task>,
+    of: u64,
+    rows: u64,
+    differences: u64,
+    show: &'a mut (dyn FnMut(Step) + Send),
+    found: &'a mut (dyn FnMut(Difference) + Send),
+}
+
+impl Findings<'_> {
+    fn next(&mut self) -> Option<Task> {
+        let done = self.of - self.tasks.len() as u64;
+        (self.show)(Step { stage: Stage::Compare, done, of: self.of });
+        self.tasks.next()
+    }
+}
+
+/// Compares all tables, and whether every message can be searched for. Both connections see the same: one has the
+/// messages to look at, which are most of it, while the other looks at the rest.
 pub(super) async fn all(
-    snapshot: &mut PgConnection,
+    [one, other]: [&mut PgConnection; 2],
     events: u64,
     show: &mut (dyn FnMut(Step) + Send),
     found: &mut (dyn FnMut(Difference) + Send),
 ) -> Result<Verified, RebuildError> {
-    let shapes = shapes(snapshot).await?;
-    let of = shapes.len() as u64 + 1;
-    let waiting = waiting(snapshot, BUILDING).await?;
-    let mut verified = Verified { events, rows: 0, differences: 0, waiting };
-    let mut found = |difference| {
-        verified.differences += 1;
-        found(difference);
-    };
-    for (done, shape) in (0..).zip(&shapes) {
-        show(Step { stage: Stage::Compare, done, of });
-        pairs(snapshot, &shape.between(LIVE, BUILDING), &shape.name, &mut found).await?;
-    }
-    show(Step { stage: Stage::Compare, done: of - 1, of });
-    pairs(snapshot, &searchable(), SEARCH[0], &mut found).await?;
-    for shape in &shapes {
-        let count = format!("SELECT count(*) FROM {LIVE}.{}", shape.name);
-        let rows: i64 = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut *snapshot).await?;
-        verified.rows += rows.unsigned_abs();
-    }
-    Ok(verified)
+    let waiting = waiting(one, BUILDING).await?;
+    let mut tasks: Vec<_> = shapes(one).await?.iter().map(Shape::task).collect();
+    // The largest comes first.
+    tasks.insert(1, Task { counted: None, table: SEARCH[0].to_owned(), statement: searchable() });
+    let of = tasks.len() as u64;
+    let tasks = tasks.into_iter();
+    let findings = Mutex::new(Findings { tasks, of, rows: 0, differences: 0, show, found });
+    tokio::try_join!(look(one, &findings), look(other, &findings))?;
+    let Findings { rows, differences, .. } = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Verified { events, rows, differences, waiting })
 }
 
-/// Every table that is compared.
+/// Takes one task after the other.
+async fn look(connection: &mut PgConnection, findings: &Mutex<Findings<'_>>) -> Result<(), RebuildError> {
+    let held = || findings.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let Some(Task { counted, table, statement }) = held().next() else { return Ok(()) };
+        let mut found = |difference| {
+            let mut held = held();
+            held.differences += 1;
+            (held.found)(difference);
+        };
+        pairs(connection, &statement, &table, &mut found).await?;
+        if let Some(counted) = counted {
+            let count = format!("SELECT count(*) FROM {counted}");
+            let rows: i64 = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut *connection).await?;
+            held().rows += rows.unsigned_abs();
+        }
+    }
+}
+
+/// Every table that is compared, the largest first.
 pub(super) async fn shapes(connection: &mut PgConnection) -> Result<Vec<Shape>, sqlx::Error> {
     let [documents, blocks] = SEARCH;
     sqlx::query_as(SHAPES)
@@ -94,10 +133,12 @@ impl Shape {
         self
     }
 
-    /// As it is in two generations.
-    fn between(&self, tables: &str, log: &str) -> String {
+    /// Its comparison in both generations.
+    fn task(&self) -> Task {
         let name = &self.name;
-        self.statement(&format!("{tables}.{name}"), &format!("{log}.{name}"))
+        let live = format!("{LIVE}.{name}");
+        let statement = self.statement(&live, &format!("{BUILDING}.{name}"));
+        Task { counted: Some(live), table: name.clone(), statement }
     }
 
     /// The pairs of rows of two relations of this shape that differ, by key.
