@@ -45,12 +45,12 @@ struct Pair {
     log: Option<Value>,
 }
 
-/// What is to be compared.
+/// What is to be compared: a table or a part of one.
 struct Task {
-    /// Counted, too; absent for the search index, which is not the log's.
-    counted: Option<String>,
     table: String,
     statement: String,
+    /// Says how many rows of the tables that is; absent for the search index, which is not the log's.
+    count: Option<String>,
 }
 
 /// What was found so far, by whoever looks.
@@ -71,8 +71,7 @@ impl Findings<'_> {
     }
 }
 
-/// Compares all tables, and whether every message can be searched for. Both connections see the same: one has the
-/// messages to look at, which are most of it, while the other looks at the rest.
+/// Compares all tables, and whether every message can be searched for. Both connections see the same, and share the work.
 pub(super) async fn all(
     [one, other]: [&mut PgConnection; 2],
     events: u64,
@@ -80,9 +79,8 @@ pub(super) async fn all(
     found: &mut (dyn FnMut(Difference) + Send),
 ) -> Result<Verified, RebuildError> {
     let waiting = waiting(one, BUILDING).await?;
-    let mut tasks: Vec<_> = shapes(one).await?.iter().map(Shape::task).collect();
-    // The largest comes first.
-    tasks.insert(1, Task { counted: None, table: SEARCH[0].to_owned(), statement: searchable() });
+    let mut tasks: Vec<_> = shapes(one).await?.iter().flat_map(|shape| shape.tasks(events / 2)).collect();
+    tasks.push(Task { table: SEARCH[0].to_owned(), statement: searchable(), count: None });
     let of = tasks.len() as u64;
     let tasks = tasks.into_iter();
     let findings = Mutex::new(Findings { tasks, of, rows: 0, differences: 0, show, found });
@@ -95,15 +93,14 @@ pub(super) async fn all(
 async fn look(connection: &mut PgConnection, findings: &Mutex<Findings<'_>>) -> Result<(), RebuildError> {
     let held = || findings.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        let Some(Task { counted, table, statement }) = held().next() else { return Ok(()) };
+        let Some(Task { table, statement, count }) = held().next() else { return Ok(()) };
         let mut found = |difference| {
             let mut held = held();
             held.differences += 1;
             (held.found)(difference);
         };
         pairs(connection, &statement, &table, &mut found).await?;
-        if let Some(counted) = counted {
-            let count = format!("SELECT count(*) FROM {counted}");
+        if let Some(count) = count {
             let rows: i64 = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut *connection).await?;
             held().rows += rows.unsigned_abs();
         }
@@ -133,12 +130,19 @@ impl Shape {
         self
     }
 
-    /// Its comparison in both generations.
-    fn task(&self) -> Task {
+    /// Its comparison in both generations: what grows with the log in two parts, before and after a sequence.
+    fn tasks(&self, middle: u64) -> Vec<Task> {
         let name = &self.name;
-        let live = format!("{LIVE}.{name}");
-        let statement = self.statement(&live, &format!("{BUILDING}.{name}"));
-        Task { counted: Some(live), table: name.clone(), statement }
+        let of = |condition: &str| {
+            let [tables, log] =
+                [LIVE, BUILDING].map(|schema| format!("(SELECT * FROM {schema}.{name}{condition})"));
+            let count = Some(format!("SELECT count(*) FROM {tables} AS t"));
+            Task { table: name.clone(), statement: self.statement(&tables, &log), count }
+        };
+        if self.key != ["sequence"] {
+            return vec![of("")];
+        }
+        ["<=", ">"].map(|side| of(&format!(" WHERE sequence {side} {middle}"))).into()
     }
 
     /// The pairs of rows of two relations of this shape that differ, by key.
