@@ -111,28 +111,48 @@ impl<'a> Tally<'a> {
         tokens: &[&str],
         sign: i64,
     ) -> Result<(), sqlx::Error> {
-        if tokens.is_empty() {
-            return Ok(());
-        }
-        let source = WHOLE.replace("%WHERE%", "WHERE conversation = ANY ($2)");
-        let messages = sqlx::query_as(AssertSqlSafe(OF_MESSAGES.replace("%SOURCE%", &source)));
-        let rows = messages.bind(ANSWER_BOUNDS.as_slice()).bind(tokens).fetch_all(&mut *connection).await?;
-        self.add_rows(rows, sign);
-        self.of_heads(connection, tokens, sign).await
+        self.of_messages(connection, Some(tokens), sign).await?;
+        self.of_heads(connection, Some(tokens), sign).await
     }
 
-    /// What these conversations come to as they are now, without their messages.
+    /// What the messages of these conversations, or all, come to as they are now.
+    async fn of_messages(
+        &mut self,
+        connection: &mut PgConnection,
+        tokens: Option<&[&str]>,
+        sign: i64,
+    ) -> Result<(), sqlx::Error> {
+        let source = WHOLE.replace("%WHERE%", tokens.map_or("", |_| "WHERE conversation = ANY ($2)"));
+        let statement = OF_MESSAGES.replace("%SOURCE%", &source);
+        self.of_statement(connection, statement, &ANSWER_BOUNDS, tokens, sign).await
+    }
+
+    /// What these conversations, or all, come to as they are now, without their messages.
     async fn of_heads(
         &mut self,
         connection: &mut PgConnection,
-        tokens: &[&str],
+        tokens: Option<&[&str]>,
         sign: i64,
     ) -> Result<(), sqlx::Error> {
-        if tokens.is_empty() {
-            return Ok(());
-        }
-        let statement = OF_CONVERSATIONS.replace("%WHERE%", "WHERE c.token = ANY ($2)");
-        let rows = sqlx::query_as(AssertSqlSafe(statement)).bind(DURATION_BOUNDS.as_slice()).bind(tokens);
+        let statement =
+            OF_CONVERSATIONS.replace("%WHERE%", tokens.map_or("", |_| "WHERE c.token = ANY ($2)"));
+        self.of_statement(connection, statement, &DURATION_BOUNDS, tokens, sign).await
+    }
+
+    async fn of_statement(
+        &mut self,
+        connection: &mut PgConnection,
+        statement: String,
+        bounds: &[i64],
+        tokens: Option<&[&str]>,
+        sign: i64,
+    ) -> Result<(), sqlx::Error> {
+        let rows = sqlx::query_as(AssertSqlSafe(statement)).bind(bounds);
+        let rows = match tokens {
+            Some([]) => return Ok(()),
+            Some(tokens) => rows.bind(tokens),
+            None => rows,
+        };
         self.add_rows(rows.fetch_all(connection).await?, sign);
         Ok(())
     }
@@ -311,7 +331,7 @@ impl<'a> Counting<'a> {
         let more = rows.iter().map(|row| row.token);
         let more = more.filter(|token| !whole.contains(*token) && !heads.contains(token));
         let more: Vec<&'a str> = more.collect();
-        self.tally.of_heads(connection, &more, -1).await?;
+        self.tally.of_heads(connection, Some(&more), -1).await?;
         self.heads.extend(more);
         Ok(())
     }
@@ -336,7 +356,7 @@ impl<'a> Counting<'a> {
         let whole: Vec<&str> = self.whole.iter().map(String::as_str).collect();
         self.tally.of_whole(connection, &whole, sign).await?;
         let heads: Vec<&str> = self.heads.iter().copied().collect();
-        self.tally.of_heads(connection, &heads, sign).await
+        self.tally.of_heads(connection, Some(&heads), sign).await
     }
 
     /// Before the versions of messages are replaced: which of them, and of those after them, are counted anew.

@@ -24,7 +24,7 @@ pub(crate) struct Fill {
     ahead: Vec<Item>,
     position: u64,
     gathered: Gathered,
-    /// What is in the tables by COPY.
+    /// What the messages that were copied come to.
     counts: counts::Whole,
     /// Conversations were claimed after something was said in them.
     has_claims: bool,

@@ -5,10 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use futures::TryStreamExt;
-use shared::measures::{ANSWER_BOUNDS, DURATION_BOUNDS};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::PgConnection;
 
-use super::{Key, OF_CONVERSATIONS, OF_MESSAGES, Tally, WHOLE, asks, of_message};
+use super::{Key, Tally, asks, of_message};
 use crate::rows::MessageRow;
 
 /// Bytes that may be kept, about: those of a few hundred thousand conversations.
@@ -24,6 +23,14 @@ struct Kind {
     provider: &'static str,
     measure: &'static str,
     bucket: i32,
+}
+
+impl Kind {
+    fn of(&self, company: &str) -> Key<'static> {
+        let Self { day, provider, measure, bucket } = *self;
+        let company = company.to_owned().into();
+        Key { day, company, provider: provider.into(), measure: measure.into(), bucket }
+    }
 }
 
 #[derive(Debug)]
@@ -111,7 +118,7 @@ impl Whole {
     }
 
     /// Puts what everything comes to in the place of what was counted. The caller holds the transaction.
-    pub(crate) async fn write(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    pub(crate) async fn write(mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         // Where messages are counted, sorting them by conversation is most of it; next is to read them, which several
         // workers may do where nothing is written by the same statement. They are few for the planner's taste.
         sqlx::raw_sql(
@@ -120,45 +127,35 @@ impl Whole {
         )
         .execute(&mut *connection)
         .await?;
-        let Self { kinds, mut conversations, changed, is_given_up, .. } = self;
+        let mut tally = self.tally(connection).await?;
+        let changed: Vec<_> = self.changed.iter().map(String::as_str).collect();
+        tally.of_messages(connection, (!self.is_given_up).then_some(&changed), 1).await?;
+        tally.of_heads(connection, None, 1).await?;
+        tally.write(connection).await
+    }
+
+    /// What was kept, each conversation's for its company.
+    async fn tally(&mut self, connection: &mut PgConnection) -> Result<Tally<'static>, sqlx::Error> {
+        let mut kinds: Vec<_> = std::mem::take(&mut self.kinds).into_iter().collect();
+        kinds.sort_by_key(|(_, number)| *number);
         let mut tally = Tally::default();
-        let mut of_kind: Vec<_> = kinds.into_iter().collect();
-        of_kind.sort_by_key(|(_, number)| *number);
         let mut add = |said: Said, company: &str| {
             for Number { kind, count, total } in said.numbers {
-                let Some((Kind { day, provider, measure, bucket }, _)) = of_kind.get(kind as usize) else {
-                    continue;
-                };
-                let (provider, measure) = ((*provider).into(), (*measure).into());
-                let key =
-                    Key { day: *day, company: company.to_owned().into(), provider, measure, bucket: *bucket };
-                tally.add(key, count.into(), total);
+                // Numbers name no kind that is not there.
+                let Some((kind, _)) = kinds.get(kind as usize) else { continue };
+                tally.add(kind.of(company), count.into(), total);
             }
         };
         let calls =
             "SELECT conversation, turnlog.company_key(company_id) FROM calls WHERE company_id IS NOT NULL";
-        let mut calls = sqlx::query_as::<_, (String, String)>(calls).fetch(&mut *connection);
+        let mut calls = sqlx::query_as::<_, (String, String)>(calls).fetch(connection);
         while let Some((conversation, company)) = calls.try_next().await? {
-            if let Some(said) = conversations.remove(&conversation) {
+            if let Some(said) = self.conversations.remove(&conversation) {
                 add(said, &company);
             }
         }
-        drop(calls);
-        conversations.into_values().for_each(|said| add(said, ""));
-        if is_given_up || !changed.is_empty() {
-            let of_whom = if is_given_up { "" } else { "WHERE conversation = ANY ($2)" };
-            let source = WHOLE.replace("%WHERE%", of_whom);
-            let messages = sqlx::query_as(AssertSqlSafe(OF_MESSAGES.replace("%SOURCE%", &source)));
-            let mut messages = messages.bind(ANSWER_BOUNDS.as_slice());
-            if !is_given_up {
-                messages = messages.bind(changed.into_iter().collect::<Vec<_>>());
-            }
-            tally.add_rows(messages.fetch_all(&mut *connection).await?, 1);
-        }
-        let heads = OF_CONVERSATIONS.replace("%WHERE%", "");
-        let heads = sqlx::query_as(AssertSqlSafe(heads)).bind(DURATION_BOUNDS.as_slice());
-        tally.add_rows(heads.fetch_all(&mut *connection).await?, 1);
-        tally.write(connection).await
+        std::mem::take(&mut self.conversations).into_values().for_each(|said| add(said, ""));
+        Ok(tally)
     }
 }
 
